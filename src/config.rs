@@ -1,0 +1,1 @@
+//! Server settings: as written, then checked.

@@ -1,0 +1,1 @@
+//! CoordinationEnsemble to running servers.

@@ -1,0 +1,1 @@
+//! Puts a replica between the edges.

@@ -1,0 +1,1 @@
+//! Sessions: open, touch, expire, move, close.

@@ -1,0 +1,1 @@
+//! Files; blocking and synchronous, over the Disk trait.

@@ -1,0 +1,1 @@
+//! Watches by path and by connection; which events a txn fires.

@@ -1,0 +1,1 @@
+//! Tests over real sockets, scripts and the tidy rules.
