@@ -49,6 +49,6 @@ pub struct Notification {
 }
 
 /// The initial epoch of a vote, as a plain number.
-pub(crate) fn raw_epoch(epoch: Epoch) -> i64 {
+pub fn raw_epoch(epoch: Epoch) -> i64 {
     i64::from(epoch.0)
 }
