@@ -11,12 +11,13 @@ pub mod durable;
 pub mod ensemble;
 pub mod id;
 pub mod path;
+pub mod properties;
 pub mod rng;
 pub mod time;
 pub mod wire;
 
 pub use durable::{Epochs, Recovered, RecoveredSnapshot, Write, WriteSeq};
-pub use ensemble::{Address, Ensemble, Member, MemberRole};
+pub use ensemble::{Address, Ensemble, EnsembleError, Member, MemberRole};
 pub use id::{ConnId, Epoch, LinkId, ServerId, SessionId, Zxid};
 pub use path::ZPath;
 pub use time::{Millis, Now, Ticks};
