@@ -1,1 +1,3 @@
 //! Tests over real sockets, scripts and the tidy rules.
+
+mod tidy;
