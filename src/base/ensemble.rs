@@ -6,7 +6,7 @@
 //! * the text written is one that Apache ZooKeeper 3.8 and 3.9 read;
 //! * equal members, roles and addresses make equal memberships, whatever their text's order.
 //!
-//! Not here: which membership is in force (`zab`), looking names up (`net`).
+//! Not here: which membership is in force (`zab`), looking names up (`net`), changing one (`base::reconfig`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -149,8 +149,15 @@ impl Ensemble {
                 return Err(EnsembleError::Contradiction(format!("server {id} is in more than one group")));
             }
         }
-        if self.groups.is_empty() {
+        if !self.is_hierarchical() {
             return Ok(());
+        }
+        let weighed = |id: &ServerId| self.weights.contains_key(id);
+        let is_observer = |id: &&ServerId| self.role(**id) == Some(MemberRole::Observer);
+        if let Some(id) = grouped.iter().filter(is_observer).find(|id| !weighed(id)) {
+            return Err(EnsembleError::Contradiction(format!(
+                "server {id} observes and is in a group: it needs a weight"
+            )));
         }
         match self.voters().find(|member| !grouped.contains(&member.id)) {
             Some(member) => {
@@ -164,6 +171,49 @@ impl Ensemble {
     /// The members that vote, by id.
     pub fn voters(&self) -> impl Iterator<Item = &Member> {
         self.members.values().filter(|member| member.role == MemberRole::Participant)
+    }
+
+    /// The role of a server; `None` if it is no member.
+    pub fn role(&self, id: ServerId) -> Option<MemberRole> {
+        self.members.get(&id).map(|member| member.role)
+    }
+
+    /// Whether a server is a member with a vote.
+    pub fn is_voter(&self, id: ServerId) -> bool {
+        self.role(id) == Some(MemberRole::Participant)
+    }
+
+    /// Whether quorums are counted by groups and weights.
+    pub fn is_hierarchical(&self) -> bool {
+        !self.groups.is_empty() || !self.weights.is_empty()
+    }
+
+    /// What a server's vote counts; a server of weight 0 can never be elected.
+    pub fn weight(&self, id: ServerId) -> u64 {
+        if self.is_hierarchical() { self.weights.get(&id).copied().unwrap_or(1) } else { 1 }
+    }
+
+    /// Whether these servers are a quorum. Servers without a vote in this membership do not count.
+    pub fn is_quorum(&self, present: &BTreeSet<ServerId>) -> bool {
+        if !self.is_hierarchical() {
+            let voters = self.voters().count();
+            return self.voters().filter(|member| present.contains(&member.id)).count() > voters / 2;
+        }
+        let mut groups = 0;
+        let mut won = 0;
+        for ids in self.groups.values() {
+            let total = ids.iter().fold(0u64, |sum, id| sum.saturating_add(self.weight(*id)));
+            let here = ids.iter().filter(|id| present.contains(id) && self.is_voter(**id));
+            let here = here.fold(0u64, |sum, id| sum.saturating_add(self.weight(*id)));
+            groups += usize::from(total > 0);
+            won += usize::from(here > total / 2);
+        }
+        won > groups / 2
+    }
+
+    /// Whether two memberships are the same: by version, else by members, roles, addresses, groups and weights.
+    pub fn is_same(&self, other: &Ensemble) -> bool {
+        self.version == other.version || Ensemble { version: other.version, ..self.clone() } == *other
     }
 
     /// The lines without the version, each without its end: members, groups, weights.
@@ -217,6 +267,18 @@ impl Member {
         }
         let client = if client.is_empty() { None } else { Some(parse_client(client)?) };
         Ok(Member { id, host, quorum_port, election_port, role, client })
+    }
+}
+
+impl Member {
+    /// Where it accepts learners while it leads.
+    pub fn quorum(&self) -> Address {
+        Address { host: self.host.clone(), port: self.quorum_port }
+    }
+
+    /// Where it takes part in elections.
+    pub fn election(&self) -> Address {
+        Address { host: self.host.clone(), port: self.election_port }
     }
 }
 
@@ -306,9 +368,46 @@ mod tests {
         let good = format!("{members}group.1=1:2\ngroup.2=3\nweight.3=2");
         let ensemble = Ensemble::parse(&good).expect("good groups");
         assert_eq!(Ensemble::parse(&ensemble.to_string()), Ok(ensemble));
-        for groups in ["group.1=1:2", "group.1=1:2\ngroup.2=2:3", "group.1=1:2:3:4"] {
+        for groups in ["group.1=1:2", "group.1=1:2\ngroup.2=2:3", "group.1=1:2:3:4", "weight.1=1"] {
             assert!(Ensemble::parse(&format!("{members}{groups}")).is_err(), "{groups}");
         }
+    }
+
+    fn set(ids: &[i64]) -> BTreeSet<ServerId> {
+        ids.iter().map(|id| ServerId(*id)).collect()
+    }
+
+    #[test]
+    fn a_majority_is_more_than_half_of_the_voters() {
+        let ensemble =
+            Ensemble::parse("server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2:observer").expect("good");
+        assert!(!ensemble.is_quorum(&set(&[1])));
+        assert!(!ensemble.is_quorum(&set(&[1, 3, 4])));
+        assert!(ensemble.is_quorum(&set(&[1, 2])));
+        assert!(!Ensemble::default().is_quorum(&set(&[1])));
+    }
+
+    #[test]
+    fn a_quorum_of_groups_is_more_than_half_of_each_of_more_than_half() {
+        let mut text = String::new();
+        for id in 1..=6 {
+            text += &format!("server.{id}=h{id}:1:2\n");
+        }
+        text += "group.1=1:2:3\ngroup.2=4:5\ngroup.3=6\nweight.6=0\nweight.4=2";
+        let ensemble = Ensemble::parse(&text).expect("good");
+        assert_eq!(ensemble.weight(ServerId(6)), 0);
+        assert!(ensemble.is_quorum(&set(&[1, 2, 4])));
+        assert!(!ensemble.is_quorum(&set(&[1, 2, 5])));
+        assert!(!ensemble.is_quorum(&set(&[1, 2, 3])));
+        assert!(!ensemble.is_quorum(&set(&[])));
+    }
+
+    #[test]
+    fn equal_versions_or_equal_members_are_the_same_membership() {
+        let one = Ensemble::parse("server.1=a:1:2\nversion=5").expect("good");
+        let renewed = Ensemble { version: Zxid(9), ..one.clone() };
+        let other = Ensemble { version: Zxid(9), ..Ensemble::default() };
+        assert!(one.is_same(&renewed) && renewed.is_same(&other) && !one.is_same(&other));
     }
 
     #[test]

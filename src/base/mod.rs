@@ -12,6 +12,7 @@ pub mod ensemble;
 pub mod id;
 pub mod path;
 pub mod properties;
+pub mod reconfig;
 pub mod rng;
 pub mod time;
 pub mod wire;
