@@ -1,1 +1,0 @@
-//! Server settings: as written, then checked.

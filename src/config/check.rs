@@ -1,0 +1,325 @@
+//! From what was written to what it means, with every contradiction found.
+//!
+//! In: a [`RawConfig`] and what was found beside it. Out: a [`Config`] and warnings, or all problems at once.
+//!
+//! Always true:
+//! * a problem names place, key, what was found and what was expected.
+//!
+//! Not here: which keys there are (`keys`), reading files (`server`).
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::keys::{self, Kind};
+use super::raw::{Problem, RawConfig};
+use super::settings::{
+    Access, Admin, Config, Connections, IdentityFiles, Listen, LogFormat, LogSettings, Mode, StorageSettings,
+    Words,
+};
+use crate::base::Millis;
+
+const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+
+/// What was found beside the static file.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Name and text of the file that `dynamicConfigFile` names; `None` if it names none.
+    pub dynamic: Option<(String, String)>,
+    /// Name and text of `myid` in `dataDir`; `None` if there is none.
+    pub my_id: Option<(String, String)>,
+    /// This machine's host name, for `quorate.myidOffset`.
+    pub host_name: Option<String>,
+}
+
+/// Makes a configuration of settings.
+pub fn check(raw: &RawConfig, found: &Found) -> Result<(Config, Vec<String>), Vec<Problem>> {
+    let mut checker = Checker { raw, problems: raw.problems().to_vec(), warnings: raw.warnings().to_vec() };
+    checker.check_kinds();
+    let tick = Millis(checker.number("tickTime", 3000, 1..=86_400_000));
+    let (session_timeout_min, session_timeout_max) = checker.session_timeouts(tick);
+    let members = checker.members(found);
+    let id = checker.my_id(found);
+    let mut client = checker.listen("clientPortAddress", "clientPort", None);
+    if let (Some(members), Some(id)) = (&members, id) {
+        checker.join_client_address(members, id, &mut client);
+    }
+    let mode = checker.mode(members, id, tick);
+    let data_dir = checker.directory("dataDir").unwrap_or_default();
+    let identity = checker.identity();
+    let config = Config {
+        file: PathBuf::from(raw.file()),
+        data_log_dir: raw.value("dataLogDir").map_or_else(|| data_dir.clone(), PathBuf::from),
+        data_dir,
+        tick,
+        session_timeout_min,
+        session_timeout_max,
+        client,
+        connections: checker.connections(),
+        mode: mode.unwrap_or(Mode::Standalone),
+        storage: checker.storage(identity.is_some()),
+        access: checker.access(),
+        words: words(raw),
+        admin: checker.admin(),
+        metrics: checker.metrics(),
+        identity,
+        log: checker.log(),
+    };
+    if checker.problems.is_empty() { Ok((config, checker.warnings)) } else { Err(checker.problems) }
+}
+
+/// What is checked, and what was found so far.
+pub(super) struct Checker<'a> {
+    /// What was written.
+    pub(super) raw: &'a RawConfig,
+    /// Why it is refused.
+    pub(super) problems: Vec<Problem>,
+    /// What is odd about it.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Checker<'_> {
+    /// Reports settings that are not honoured, and refuses those that must not be neglected.
+    fn check_kinds(&mut self) {
+        for setting in self.raw.settings() {
+            match keys::find(&setting.key) {
+                None | Some(Kind::Used) => {}
+                Some(Kind::NoEffect) => {
+                    let (place, key) = (setting.place(), &setting.key);
+                    self.warnings.push(format!("{place}: {key} is accepted and has no effect"));
+                }
+                Some(Kind::Tls) => {
+                    let (place, key) = (setting.place(), &setting.key);
+                    let text = "TLS and SASL are not supported yet, so it opens nothing";
+                    self.warnings.push(format!("{place}: {key} has no effect: {text}"));
+                }
+                Some(Kind::Refused { harmless, expected }) => {
+                    let is_harmless =
+                        harmless.is_some_and(|value| value.eq_ignore_ascii_case(&setting.value));
+                    if !is_harmless && !setting.value.is_empty() {
+                        self.problems.push(setting.problem(expected));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn number<T>(&mut self, key: &str, default: T, range: std::ops::RangeInclusive<T>) -> T
+    where
+        T: FromStr + PartialOrd + Copy + std::fmt::Display,
+    {
+        let Some(setting) = self.raw.setting(key) else { return default };
+        match setting.value.parse() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let (low, high) = (range.start(), range.end());
+                self.problems.push(setting.problem(&format!("a number from {low} to {high}")));
+                default
+            }
+        }
+    }
+
+    pub(super) fn millis(&mut self, key: &str, default: u64) -> Millis {
+        Millis(self.number(key, default, 0..=86_400_000))
+    }
+
+    /// A boolean whose spelling is checked, as ZooKeeper's parser does for the keys that it knows.
+    pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
+        let Some(setting) = self.raw.setting(key) else { return default };
+        match setting.value.to_ascii_lowercase().as_str() {
+            "true" => true,
+            "false" => false,
+            _ => {
+                self.problems.push(setting.problem("true or false"));
+                default
+            }
+        }
+    }
+
+    pub(super) fn missing(&mut self, key: &str, expected: &str) {
+        let place = self.raw.file().to_owned();
+        let (key, expected) = (key.to_owned(), expected.to_owned());
+        self.problems.push(Problem { place, key, found: None, expected });
+    }
+
+    fn directory(&mut self, key: &str) -> Option<PathBuf> {
+        let directory = self.raw.value(key).map(PathBuf::from);
+        if directory.is_none() {
+            self.missing(key, "a directory");
+        }
+        directory
+    }
+
+    fn session_timeouts(&mut self, tick: Millis) -> (Millis, Millis) {
+        let read = |this: &mut Self, key, ticks| match this.number(key, -1, -1..=i64::from(i32::MAX)) {
+            -1 => Millis(tick.0 * ticks),
+            timeout => Millis(timeout.unsigned_abs()),
+        };
+        let min = read(self, "minSessionTimeout", 2);
+        let max = read(self, "maxSessionTimeout", 20);
+        if min > max
+            && let Some(setting) =
+                self.raw.setting("minSessionTimeout").or(self.raw.setting("maxSessionTimeout"))
+        {
+            let expected = format!("a minimum that is not above the maximum, but they are {min} and {max}");
+            self.problems.push(setting.problem(&expected));
+        }
+        (min, max)
+    }
+
+    fn listen(&mut self, host_key: &str, port_key: &str, default: Option<u16>) -> Option<Listen> {
+        let host = self.raw.value(host_key).map(str::to_owned);
+        let port = match self.raw.setting(port_key) {
+            Some(_) => Some(self.number(port_key, 0, 0..=u16::MAX)),
+            None => default,
+        };
+        if let (Some(_), None, Some(setting)) = (&host, port, self.raw.setting(host_key)) {
+            self.problems.push(setting.problem(&format!("{port_key} to be set too")));
+        }
+        Some(Listen { host, port: port? })
+    }
+
+    fn connections(&mut self) -> Connections {
+        Connections {
+            per_address_max: self.number("maxClientCnxns", 60, 0..=u32::MAX),
+            total_max: self.number("maxCnxns", 0, 0..=u32::MAX),
+            backlog: self.number("clientPortListenBacklog", -1, -1..=i32::MAX),
+            frame_bytes_max: self.number("jute.maxbuffer", 0xf_ffff, 1..=i32::MAX.unsigned_abs()),
+            sessionless_timeout: self.millis("nio.sessionlessCnxnTimeout", 10_000),
+            outstanding_max: self.number("globalOutstandingLimit", 1000, 1..=u32::MAX),
+            leader_serves: self.raw.value("leaderServes") != Some("no"),
+        }
+    }
+
+    fn storage(&mut self, has_identity: bool) -> StorageSettings {
+        let preallocate_kib = self.number("preAllocSize", 65_536, 0..=4_194_304u64);
+        let kept = self.number("autopurge.snapRetainCount", 3, 0..=u32::MAX);
+        if kept < 3 {
+            self.warnings.push(format!("autopurge.snapRetainCount={kept} is raised to 3"));
+        }
+        let force_sync = self.raw.value("forceSync") != Some("no");
+        if !force_sync {
+            self.warnings.push("forceSync=no: a crash of the machine loses acknowledged writes".to_owned());
+        }
+        StorageSettings {
+            create_directories: self.flag("datadir.autocreate", true),
+            empty_may_vote: self.flag("db.autocreate", true) && !has_identity,
+            trust_empty: self.flag("snapshot.trust.empty", false),
+            snapshot_every_txns: self.number("snapCount", 100_000, 0..=u32::MAX).max(2),
+            preallocate_bytes: preallocate_kib * 1024,
+            force_sync,
+            sync_warning: self.millis("fsync.warningthresholdms", 1000),
+            purge_interval: self.purge_interval(),
+            snapshots_kept: kept.max(3),
+        }
+    }
+
+    /// Whole hours, or a number with `ms`, `s`, `m`, `h` or `d`.
+    fn purge_interval(&mut self) -> Option<Millis> {
+        let setting = self.raw.setting("autopurge.purgeInterval")?;
+        let value = setting.value.as_str();
+        let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = match &value[digits.len()..] {
+            "ms" => Some(1),
+            "s" => Some(1000),
+            "m" => Some(60_000),
+            "" | "h" => Some(3_600_000),
+            "d" => Some(86_400_000),
+            _ => None,
+        };
+        let number = digits.trim().parse::<u64>().ok().filter(|number| *number <= 1_000_000_000);
+        match (number, unit) {
+            (Some(0), Some(_)) => None,
+            (Some(number), Some(unit)) => Some(Millis(number * unit)),
+            _ => {
+                self.problems.push(setting.problem("hours, or a number with ms, s, m, h or d"));
+                None
+            }
+        }
+    }
+
+    fn access(&mut self) -> Access {
+        let skip_acl = self.raw.value("skipACL") == Some("yes");
+        if skip_acl {
+            self.warnings.push("skipACL=yes: no ACL is checked, everybody may do everything".to_owned());
+        }
+        let super_digest = self.raw.setting("DigestAuthenticationProvider.superDigest");
+        let super_digest = super_digest.filter(|setting| !setting.value.is_empty());
+        Access {
+            skip_acl,
+            super_digest: super_digest.map(|setting| setting.value.clone()),
+            super_digest_file: self.raw.value("quorate.superDigestFile").map(PathBuf::from),
+        }
+    }
+
+    fn admin(&mut self) -> Option<Admin> {
+        let listen = self.listen("admin.serverAddress", "admin.serverPort", Some(8080));
+        if self.raw.value("admin.enableServer").is_some_and(|value| value.eq_ignore_ascii_case("false")) {
+            return None;
+        }
+        let token_file = self.raw.value("quorate.adminTokenFile").map(PathBuf::from);
+        Some(Admin { listen: listen?, token_file })
+    }
+
+    fn metrics(&mut self) -> Option<Listen> {
+        let listen = self.listen("metricsProvider.httpHost", "metricsProvider.httpPort", Some(7000));
+        let setting = self.raw.setting("metricsProvider.className")?;
+        match setting.value.as_str() {
+            PROMETHEUS => listen,
+            "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"
+            | "org.apache.zookeeper.metrics.impl.NullMetricsProvider"
+            | "" => None,
+            _ => {
+                self.problems.push(setting.problem(&format!("{PROMETHEUS}, or none")));
+                None
+            }
+        }
+    }
+
+    fn identity(&mut self) -> Option<IdentityFiles> {
+        let token = self.raw.setting("quorate.bootstrapTokenFile");
+        let Some(file) = self.raw.value("quorate.ensembleIdFile") else {
+            if let Some(setting) = token {
+                self.problems.push(setting.problem("quorate.ensembleIdFile to be set too"));
+            }
+            return None;
+        };
+        let bootstrap_token = self.raw.value("quorate.bootstrapTokenFile").map(PathBuf::from);
+        Some(IdentityFiles { ensemble_id: PathBuf::from(file), bootstrap_token })
+    }
+
+    fn log(&mut self) -> LogSettings {
+        let format = match self.raw.setting("quorate.log.format") {
+            None => LogFormat::Text,
+            Some(setting) => match setting.value.as_str() {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => {
+                    self.problems.push(setting.problem("text or json"));
+                    LogFormat::Text
+                }
+            },
+        };
+        let levels = ["error", "warn", "info", "debug", "trace"];
+        let level = self.raw.setting("quorate.log.level").and_then(|setting| {
+            let level = levels.iter().find(|level| **level == setting.value);
+            if level.is_none() {
+                self.problems.push(setting.problem("error, warn, info, debug or trace"));
+            }
+            level.copied()
+        });
+        LogSettings { format, level: level.unwrap_or("info") }
+    }
+}
+
+fn words(raw: &RawConfig) -> Words {
+    let written = raw.value("4lw.commands.whitelist").unwrap_or_default();
+    let mut words: BTreeSet<String> = written.split(',').map(|word| word.trim().to_owned()).collect();
+    if words.contains("*") {
+        return Words::All;
+    }
+    if raw.value("readonlymode.enabled").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        words.insert("isro".to_owned());
+    }
+    Words::Only(words)
+}

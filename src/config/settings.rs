@@ -1,0 +1,227 @@
+//! What the settings mean: checked values with their units.
+//!
+//! In: nothing. Out: the types that `check` fills and the server reads.
+//!
+//! Always true:
+//! * defaults are those of Apache ZooKeeper 3.9, where it has the setting.
+//!
+//! Not here: how text becomes a value (`check`).
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::base::{Ensemble, Millis, ServerId};
+
+/// Everything that a server is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The static file as given; beside it stand the dynamic files.
+    pub file: PathBuf,
+    /// `dataDir`: `myid`, snapshots and epochs.
+    pub data_dir: PathBuf,
+    /// `dataLogDir`: the txn log. Default `dataDir`.
+    pub data_log_dir: PathBuf,
+    /// `tickTime`: the unit of the limits. Default 3000 ms, at least 1.
+    pub tick: Millis,
+    /// `minSessionTimeout`. Default two ticks.
+    pub session_timeout_min: Millis,
+    /// `maxSessionTimeout`. Default twenty ticks; never below the minimum.
+    pub session_timeout_max: Millis,
+    /// Where clients are accepted; `None` for no client port.
+    pub client: Option<Listen>,
+    /// Limits of client connections.
+    pub connections: Connections,
+    /// Alone, or a member of an ensemble.
+    pub mode: Mode,
+    /// Files and snapshots.
+    pub storage: StorageSettings,
+    /// Who may do what beyond ACLs.
+    pub access: Access,
+    /// The four-letter words that are answered.
+    pub words: Words,
+    /// The admin port; `None` if it is switched off.
+    pub admin: Option<Admin>,
+    /// Where `/metrics` is served; `None` unless `metricsProvider.className` names the Prometheus provider.
+    pub metrics: Option<Listen>,
+    /// The identity of ensemble and disk; `None` behaves as ZooKeeper does.
+    pub identity: Option<IdentityFiles>,
+    /// How logs are written.
+    pub log: LogSettings,
+}
+
+/// A port to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// A name or an address; `None` for all addresses.
+    pub host: Option<String>,
+    /// The port; 0 lets the system choose one.
+    pub port: u16,
+}
+
+/// Limits of client connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// `maxClientCnxns`: connections from one address. Default 60, 0 for no limit.
+    pub per_address_max: u32,
+    /// `maxCnxns`: connections in all. Default 0 for no limit.
+    pub total_max: u32,
+    /// `clientPortListenBacklog`. Default -1, which stands for 50.
+    pub backlog: i32,
+    /// `jute.maxbuffer`: the longest frame that a client may send. Default 1048575 bytes.
+    pub frame_bytes_max: u32,
+    /// `nio.sessionlessCnxnTimeout`: how long a connection may stay without a session. Default 10 s.
+    pub sessionless_timeout: Millis,
+    /// `globalOutstandingLimit`: requests in progress above which no more are read. Default 1000.
+    pub outstanding_max: u32,
+    /// `leaderServes`: whether clients are accepted while this server leads. Default yes.
+    pub leader_serves: bool,
+}
+
+/// Alone, or a member of an ensemble.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// No quorum and election ports.
+    Standalone,
+    /// A member.
+    Ensemble(Box<EnsembleMode>),
+}
+
+/// What a member of an ensemble is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnsembleMode {
+    /// This server; it has a line in `members` unless a stored membership replaces them.
+    pub id: ServerId,
+    /// The membership as written; a stored one that is newer wins.
+    pub members: Ensemble,
+    /// Whether this server has no vote by its own `peerType` or its own line.
+    pub observer: bool,
+    /// `initLimit`: ticks that a learner has to connect and get level. At least 1.
+    pub init_limit_ticks: u32,
+    /// `syncLimit`: ticks that a learner may lag or be silent. At least 1.
+    pub sync_limit_ticks: u32,
+    /// `connectToLearnerMasterLimit`: ticks for connecting to the leader. Default `initLimit`.
+    pub connect_limit_ticks: u32,
+    /// `reconfigEnabled`. Default false.
+    pub reconfig_enabled: bool,
+    /// `standaloneEnabled`: whether a reconfig may leave fewer than two voters is the negation. Default true.
+    pub standalone_enabled: bool,
+    /// `quorumListenOnAllIPs`: bind quorum and election port on every address. Default false.
+    pub listen_on_all: bool,
+    /// The election port's own limits.
+    pub election: ElectionPort,
+    /// `commitLogCount`: committed txns kept in memory for a DIFF. Default and least 500.
+    pub commit_log_count: u32,
+}
+
+/// The election port's own limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElectionPort {
+    /// `electionPortBindRetry`: tries to bind, 1 s apart. Default 3, 0 for ever.
+    pub bind_tries: u32,
+    /// `cnxTimeout`: how long a connection may take to stand. Default 5 s.
+    pub connect_timeout: Millis,
+    /// `quorumCnxnTimeoutMs`: how long an initial message may take. Default `syncLimit` ticks.
+    pub handshake_timeout: Millis,
+    /// `tcpKeepAlive`. Default false.
+    pub keep_alive: bool,
+}
+
+/// Files and snapshots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// `datadir.autocreate`: create missing directories. Default true.
+    pub create_directories: bool,
+    /// `db.autocreate`: an empty disk may vote. Default true, but false with an identity.
+    pub empty_may_vote: bool,
+    /// `snapshot.trust.empty`: accept a log without a snapshot. Default false.
+    pub trust_empty: bool,
+    /// `snapCount`: least number of txns between snapshots. Default 100,000, at least 2.
+    pub snapshot_every_txns: u32,
+    /// `preAllocSize`: by how much a log file grows ahead of what is written. Default 64 MiB.
+    pub preallocate_bytes: u64,
+    /// `forceSync`: fsync before anything is acknowledged. Default true.
+    pub force_sync: bool,
+    /// `fsync.warningthresholdms`: an fsync that takes longer is logged. Default 1 s.
+    pub sync_warning: Millis,
+    /// `autopurge.purgeInterval`: how often old files are removed. `None` (0, the default) for never.
+    pub purge_interval: Option<Millis>,
+    /// `autopurge.snapRetainCount`: snapshots that are kept. Default and least 3.
+    pub snapshots_kept: u32,
+}
+
+/// Who may do what beyond ACLs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// `skipACL=yes`: no ACL is checked. Default false.
+    pub skip_acl: bool,
+    /// `DigestAuthenticationProvider.superDigest`: `super:` and the digest; `None` for no super user.
+    pub super_digest: Option<String>,
+    /// `quorate.superDigestFile`: a file whose first line is such a digest; `None` for none.
+    pub super_digest_file: Option<PathBuf>,
+}
+
+/// The four-letter words that are answered; `srvr` always is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// `*`.
+    All,
+    /// These, and `srvr`.
+    Only(BTreeSet<String>),
+}
+
+/// The admin port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// `admin.serverAddress` and `admin.serverPort`. Default all addresses, 8080.
+    pub listen: Listen,
+    /// `quorate.adminTokenFile`: its first line is what `POST` requests must bear; `None` refuses them all.
+    pub token_file: Option<PathBuf>,
+}
+
+/// The files that say which ensemble this disk belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityFiles {
+    /// `quorate.ensembleIdFile`: its first line is the ensemble's id.
+    pub ensemble_id: PathBuf,
+    /// `quorate.bootstrapTokenFile`: first line the ensemble's id, second the ids of the servers that may vote with
+    /// an empty disk, separated by commas. `None`, or a file that does not exist, lets nobody.
+    pub bootstrap_token: Option<PathBuf>,
+}
+
+/// How logs are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `quorate.log.format`: `text` or `json`. Default text.
+    pub format: LogFormat,
+    /// `quorate.log.level`: `error`, `warn`, `info`, `debug` or `trace`. Default info.
+    pub level: &'static str,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// This server's id; `ServerId(0)` alone.
+    pub fn id(&self) -> ServerId {
+        match &self.mode {
+            Mode::Standalone => ServerId(0),
+            Mode::Ensemble(mode) => mode.id,
+        }
+    }
+}
+
+impl Words {
+    /// Whether this word is answered.
+    pub fn allow(&self, word: &str) -> bool {
+        match self {
+            Words::All => true,
+            Words::Only(words) => word == "srvr" || words.contains(word),
+        }
+    }
+}
