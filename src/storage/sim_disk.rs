@@ -1,0 +1,607 @@
+//! The second implementation of `Disk`: in memory, decided by a seed, and as mean as a real disk may be.
+//! The crash tests of this folder and the simulator run on it.
+//!
+//! In: the operations of `Disk`; crashes and faults, as the test orders them. Out: what a real disk could answer.
+//!
+//! Always true:
+//! * what was synced (content by its file, names by their directory) survives a crash, and nothing else must;
+//! * of unsynced writes to one file a prefix survives, of which the last one may be torn: cut short, followed by
+//!   zeros or by garbage; of unsynced names in one directory a prefix survives;
+//! * one seed and one sequence of calls give one outcome.
+//!
+//! Not here: how long an operation takes (the simulator delays the report).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::disk::{DirEntry, Disk, DiskFile, DiskLock, parent};
+use crate::base::rng::Rng;
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+/// Which operations go wrong by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct DiskFaults {
+    /// How many of 1,000 writes answer an error, after a part of the bytes was written.
+    pub write_per_mille: u64,
+    /// How many of 1,000 syncs answer an error; what they should have synced is lost at the next crash, and a later
+    /// sync of the file lies.
+    pub sync_per_mille: u64,
+    /// A write that would fill the disk beyond this many bytes answers `StorageFull`; `None` for no limit.
+    pub capacity_bytes: Option<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    rng: Rng,
+    /// Names and directories as a running process sees them, and as a crash would leave them.
+    seen: Names,
+    durable: Names,
+    /// Changes of names that are not durable, by directory, in order.
+    unsynced: BTreeMap<PathBuf, Vec<NameOp>>,
+    nodes: BTreeMap<u64, Node>,
+    next_node: u64,
+    locks: BTreeSet<PathBuf>,
+    /// Counts crashes: a handle of an earlier boot is dead.
+    boot: u64,
+    ops: u64,
+    power_off_at: Option<u64>,
+    faults: DiskFaults,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Names {
+    files: BTreeMap<PathBuf, u64>,
+    dirs: BTreeSet<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+enum NameOp {
+    Put(PathBuf, u64),
+    Drop(PathBuf),
+    Rename(PathBuf, PathBuf, u64),
+    Dir(PathBuf),
+}
+
+/// The content of a file.
+#[derive(Debug, Default)]
+struct Node {
+    durable: Vec<u8>,
+    unsynced: Vec<Change>,
+    /// Length with the unsynced changes.
+    len: u64,
+    /// End of the furthest write: what the file takes of the capacity.
+    used: u64,
+    /// A sync went wrong: the system believes the rest to be clean.
+    lying: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Len(u64),
+}
+
+#[derive(Debug)]
+struct SimFile {
+    state: Arc<Mutex<State>>,
+    node: u64,
+    boot: u64,
+}
+
+#[derive(Debug)]
+struct SimLock {
+    state: Arc<Mutex<State>>,
+    path: PathBuf,
+    boot: u64,
+}
+
+impl SimDisk {
+    /// An empty disk with a root directory.
+    pub fn new(seed: u64) -> SimDisk {
+        let names = Names { dirs: BTreeSet::from([PathBuf::from("/")]), ..Names::default() };
+        let state = State {
+            rng: Rng::new(seed),
+            seen: names.clone(),
+            durable: names,
+            unsynced: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            next_node: 0,
+            locks: BTreeSet::new(),
+            boot: 0,
+            ops: 0,
+            power_off_at: None,
+            faults: DiskFaults::default(),
+        };
+        SimDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Loses what is not durable, as the seed decides, frees every lock and kills every handle. Power is on again.
+    pub fn crash(&self) {
+        self.state().crash();
+    }
+
+    /// Lets `ops` more changing operations through; the next one, and all after it, answer an error until `crash`.
+    /// If the one at the border is a sync, the seed decides whether it took effect.
+    pub fn power_off_after(&self, ops: u64) {
+        let mut state = self.state();
+        state.power_off_at = Some(state.ops + ops);
+    }
+
+    /// How many changing operations there were.
+    pub fn ops(&self) -> u64 {
+        self.state().ops
+    }
+
+    /// Sets what goes wrong by itself from here on.
+    pub fn set_faults(&self, faults: DiskFaults) {
+        self.state().faults = faults;
+    }
+
+    /// Every file with its length, by path.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        let state = self.state();
+        state.seen.files.iter().map(|(path, node)| (path.clone(), state.nodes[node].len)).collect()
+    }
+
+    /// Turns one bit of a file over, on the medium. Panics if there is no such bit.
+    pub fn flip_bit(&self, path: &Path, offset: u64, bit: u8) {
+        let mut state = self.state();
+        let node = *state.seen.files.get(path).expect("a bit is flipped in a file that exists");
+        let node = state.nodes.get_mut(&node).expect("every name has a node");
+        node.apply_all();
+        node.durable[offset as usize] ^= 1 << bit;
+    }
+
+    /// Turns a bit over that the seed chooses, in one of the files for which `old` answers yes; answers which.
+    pub fn flip_any_bit(&self, old: impl Fn(&Path) -> bool) -> Option<(PathBuf, u64)> {
+        let (path, offset, bit) = {
+            let mut state = self.state();
+            let sized = state.seen.files.iter().map(|(path, node)| (path.clone(), state.nodes[node].used));
+            let files: Vec<_> = sized.filter(|(path, used)| *used > 0 && old(path)).collect();
+            let choice = state.rng.below(files.len() as u64);
+            let (path, used) = files.get(choice as usize)?.clone();
+            (path, state.rng.below(used), state.rng.below(8) as u8)
+        };
+        self.flip_bit(&path, offset, bit);
+        Some((path, offset))
+    }
+
+    /// Writes a file durably, as somebody beside the server would.
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
+        let mut state = self.state();
+        for dir in path.ancestors().skip(1) {
+            state.seen.dirs.insert(dir.to_owned());
+            state.durable.dirs.insert(dir.to_owned());
+        }
+        let len = bytes.len() as u64;
+        let node = state.add_node(Node { durable: bytes.to_vec(), len, used: len, ..Node::default() });
+        state.seen.files.insert(path.to_owned(), node);
+        state.durable.files.insert(path.to_owned(), node);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock_state(&self.state)
+    }
+}
+
+fn lock_state(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no operation of the simulated disk panics half way")
+}
+
+fn not_found() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl State {
+    /// Counts a changing operation; an error once power is off.
+    fn change(&mut self) -> io::Result<()> {
+        self.ops += 1;
+        match self.power_off_at {
+            Some(at) if self.ops > at => Err(io::Error::other("power is off")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the operation that was just refused is the first one without power, and the seed lets it through.
+    fn slips_through(&mut self) -> bool {
+        self.power_off_at == Some(self.ops - 1) && self.rng.below(2) == 0
+    }
+
+    fn add_node(&mut self, node: Node) -> u64 {
+        self.next_node += 1;
+        self.nodes.insert(self.next_node, node);
+        self.next_node
+    }
+
+    fn file(&self, path: &Path) -> io::Result<u64> {
+        self.seen.files.get(path).copied().ok_or_else(not_found)
+    }
+
+    fn content(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let node = &self.nodes[&self.file(path)?];
+        let mut bytes = node.durable.clone();
+        for change in &node.unsynced {
+            change.apply(&mut bytes);
+        }
+        Ok(bytes)
+    }
+
+    fn rename_names(&mut self, path: &Path, op: NameOp) -> io::Result<()> {
+        let dir = parent(path).to_owned();
+        if !self.seen.dirs.contains(&dir) {
+            return Err(not_found());
+        }
+        self.seen.apply(&op);
+        self.unsynced.entry(dir).or_default().push(op);
+        Ok(())
+    }
+
+    fn write(&mut self, node: u64, change: Change) -> io::Result<()> {
+        let used = || -> u64 { self.seen.files.values().map(|node| self.nodes[node].used).sum() };
+        let room = self.faults.capacity_bytes.map(|capacity| capacity.saturating_sub(used()));
+        let node = self.nodes.get_mut(&node).ok_or_else(not_found)?;
+        let mut change = change;
+        let mut outcome = Ok(());
+        if let Change::Write(offset, bytes) = &mut change {
+            let grown = (*offset + bytes.len() as u64).saturating_sub(node.used);
+            if room.is_some_and(|room| grown > room) {
+                bytes.truncate(self.rng.below(bytes.len() as u64 + 1) as usize);
+                outcome = Err(io::ErrorKind::StorageFull.into());
+            } else if self.rng.per_mille(self.faults.write_per_mille) {
+                bytes.truncate(self.rng.below(bytes.len() as u64 + 1) as usize);
+                outcome = Err(io::Error::other("injected write error"));
+            }
+        }
+        node.push(change);
+        outcome
+    }
+
+    fn sync(&mut self, node: u64) -> io::Result<()> {
+        let fails = self.rng.per_mille(self.faults.sync_per_mille);
+        let node = self.nodes.get_mut(&node).ok_or_else(not_found)?;
+        if fails {
+            node.lying = true;
+            return Err(io::Error::other("injected sync error"));
+        }
+        if !node.lying {
+            node.apply_all();
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&mut self, dir: &Path) {
+        for op in self.unsynced.remove(dir).unwrap_or_default() {
+            self.durable.apply(&op);
+        }
+    }
+
+    fn crash(&mut self) {
+        for (_, ops) in std::mem::take(&mut self.unsynced) {
+            let kept = self.rng.below(ops.len() as u64 + 1) as usize;
+            for op in &ops[..kept] {
+                self.durable.apply(op);
+            }
+        }
+        let dirs = &mut self.durable.dirs;
+        let whole = dirs.iter().filter(|dir| dir.ancestors().all(|above| dirs.contains(above)));
+        *dirs = whole.cloned().collect();
+        let dirs = &self.durable.dirs;
+        self.durable.files.retain(|path, _| dirs.contains(parent(path)));
+        self.seen = self.durable.clone();
+        let linked: BTreeSet<u64> = self.seen.files.values().copied().collect();
+        self.nodes.retain(|node, _| linked.contains(node));
+        for node in self.nodes.values_mut() {
+            node.tear(&mut self.rng);
+        }
+        self.locks.clear();
+        self.boot += 1;
+        self.power_off_at = None;
+    }
+}
+
+impl Names {
+    fn apply(&mut self, op: &NameOp) {
+        match op {
+            NameOp::Put(path, node) => drop(self.files.insert(path.clone(), *node)),
+            NameOp::Drop(path) => drop(self.files.remove(path)),
+            NameOp::Rename(from, to, node) => {
+                self.files.remove(from);
+                self.files.insert(to.clone(), *node);
+            }
+            NameOp::Dir(path) => drop(self.dirs.insert(path.clone())),
+        }
+    }
+}
+
+impl Node {
+    fn push(&mut self, change: Change) {
+        match &change {
+            Change::Write(offset, bytes) => {
+                let end = offset + bytes.len() as u64;
+                self.len = self.len.max(end);
+                self.used = self.used.max(end);
+            }
+            Change::Len(len) => {
+                self.len = *len;
+                self.used = self.used.min(*len);
+            }
+        }
+        self.unsynced.push(change);
+    }
+
+    fn apply_all(&mut self) {
+        for change in std::mem::take(&mut self.unsynced) {
+            change.apply(&mut self.durable);
+        }
+    }
+
+    /// Keeps a prefix of what was not synced, and tears the change after it.
+    fn tear(&mut self, rng: &mut Rng) {
+        let mut changes = std::mem::take(&mut self.unsynced);
+        let kept = rng.below(changes.len() as u64 + 1) as usize;
+        let torn = (kept < changes.len()).then(|| changes.swap_remove(kept));
+        for change in &changes[..kept] {
+            change.apply(&mut self.durable);
+        }
+        if let Some(Change::Write(offset, mut bytes)) = torn {
+            let cut = rng.below(bytes.len() as u64 + 1) as usize;
+            match rng.below(3) {
+                0 => bytes.truncate(cut),
+                1 => bytes[cut..].fill(0),
+                _ => bytes[cut..].iter_mut().for_each(|byte| *byte = rng.next_u64() as u8),
+            }
+            Change::Write(offset, bytes).apply(&mut self.durable);
+        }
+        self.len = self.durable.len() as u64;
+        self.used = self.used.min(self.len);
+        self.lying = false;
+    }
+}
+
+impl Change {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Change::Write(offset, bytes) => {
+                let (start, end) = (*offset as usize, *offset as usize + bytes.len());
+                content.resize(content.len().max(end), 0);
+                content[start..end].copy_from_slice(bytes);
+            }
+            Change::Len(len) => content.resize(*len as usize, 0),
+        }
+    }
+}
+
+impl SimFile {
+    fn live(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = lock_state(&self.state);
+        if state.boot != self.boot {
+            return Err(io::Error::other("the file was opened before the crash"));
+        }
+        match state.change() {
+            Ok(()) => Ok(state),
+            Err(err) => Err(err),
+        }
+    }
+}
+
+impl DiskFile for SimFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.live()?.write(self.node, Change::Write(offset, bytes.to_vec()))
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.live()?.write(self.node, Change::Len(len))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        match self.live() {
+            Ok(mut state) => state.sync(self.node),
+            Err(err) => {
+                let mut state = lock_state(&self.state);
+                if state.boot == self.boot && state.slips_through() {
+                    state.sync(self.node)?;
+                }
+                Err(err)
+            }
+        }
+    }
+}
+
+impl DiskLock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut state = lock_state(&self.state);
+        if state.boot == self.boot {
+            state.locks.remove(&self.path);
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.state();
+        state.change()?;
+        let node = match state.file(path) {
+            Ok(node) => {
+                state.write(node, Change::Len(0))?;
+                node
+            }
+            Err(_) => {
+                let node = state.add_node(Node::default());
+                state.rename_names(path, NameOp::Put(path.to_owned(), node))?;
+                node
+            }
+        };
+        Ok(Box::new(SimFile { state: self.state.clone(), node, boot: state.boot }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let state = self.state();
+        let node = state.file(path)?;
+        Ok(Box::new(SimFile { state: self.state.clone(), node, boot: state.boot }))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.state().content(path)
+    }
+
+    fn reader(&self, path: &Path) -> io::Result<Box<dyn io::Read>> {
+        Ok(Box::new(io::Cursor::new(self.read(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if parent(from) != parent(to) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        let mut state = self.state();
+        state.change()?;
+        let node = state.file(from)?;
+        state.rename_names(to, NameOp::Rename(from.to_owned(), to.to_owned(), node))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.change()?;
+        state.file(path)?;
+        state.rename_names(path, NameOp::Drop(path.to_owned()))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let state = self.state();
+        if !state.seen.dirs.contains(dir) {
+            return Err(not_found());
+        }
+        let inside = state.seen.files.iter().filter(|(path, _)| parent(path) == dir);
+        let entry = |(path, node): (&PathBuf, &u64)| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            Some(DirEntry { name, bytes: state.nodes[node].len })
+        };
+        Ok(inside.filter_map(entry).collect())
+    }
+
+    fn dir_exists(&self, dir: &Path) -> bool {
+        self.state().seen.dirs.contains(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.change()?;
+        if state.seen.dirs.contains(dir) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.rename_names(dir, NameOp::Dir(dir.to_owned()))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        match state.change() {
+            Ok(()) => {
+                state.sync_dir(dir);
+                Ok(())
+            }
+            Err(err) => {
+                if state.slips_through() {
+                    state.sync_dir(dir);
+                }
+                Err(err)
+            }
+        }
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        let mut state = self.state();
+        state.change()?;
+        if !state.locks.insert(path.to_owned()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if state.file(path).is_err() {
+            let node = state.add_node(Node::default());
+            state.rename_names(path, NameOp::Put(path.to_owned(), node))?;
+        }
+        Ok(Box::new(SimLock { state: self.state.clone(), path: path.to_owned(), boot: state.boot }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::disk::replace_file;
+
+    const FILE: &str = "/f";
+
+    fn content_after_crash(seed: u64) -> Option<Vec<u8>> {
+        let disk = SimDisk::new(seed);
+        let mut file = disk.create(Path::new(FILE)).unwrap();
+        file.write_at(0, b"synced ").unwrap();
+        file.sync().unwrap();
+        file.write_at(7, b"unsynced").unwrap();
+        disk.crash();
+        assert!(file.sync().is_err(), "a handle does not survive");
+        disk.read(Path::new(FILE)).ok()
+    }
+
+    #[test]
+    fn a_crash_loses_what_was_not_synced() {
+        let outcomes: BTreeSet<_> = (0..100).map(content_after_crash).collect();
+        assert!(outcomes.contains(&None), "the name was not synced");
+        assert!(outcomes.contains(&Some(b"synced ".to_vec())));
+        assert!(outcomes.contains(&Some(b"synced unsynced".to_vec())));
+        assert!(outcomes.iter().flatten().all(|bytes| bytes.starts_with(b"synced ")));
+        assert!(outcomes.len() > 6, "it is torn in many ways: {outcomes:?}");
+        assert_eq!(content_after_crash(7), content_after_crash(7));
+    }
+
+    #[test]
+    fn a_replaced_file_is_old_or_new_wherever_power_fails() {
+        for ops in 0..6 {
+            for seed in 0..20 {
+                let disk = SimDisk::new(seed);
+                replace_file(&disk, Path::new(FILE), b"old").unwrap();
+                disk.power_off_after(ops);
+                let done = replace_file(&disk, Path::new(FILE), b"new").is_ok();
+                disk.crash();
+                let found = disk.read(Path::new(FILE)).unwrap();
+                assert!(found == b"new" || (found == b"old" && !done), "{ops} {seed} {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn faults_are_injected() {
+        let disk = SimDisk::new(1);
+        let mut file = disk.create(Path::new(FILE)).unwrap();
+        disk.set_faults(DiskFaults { capacity_bytes: Some(4), ..DiskFaults::default() });
+        file.write_at(0, b"1234").unwrap();
+        assert_eq!(file.write_at(4, b"5").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        disk.set_faults(DiskFaults { sync_per_mille: 1_000, ..DiskFaults::default() });
+        assert!(file.sync().is_err());
+        disk.set_faults(DiskFaults { write_per_mille: 1_000, ..DiskFaults::default() });
+        assert!(file.write_at(0, b"x").is_err());
+        disk.set_faults(DiskFaults::default());
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk.flip_bit(Path::new(FILE), 0, 0);
+        assert_ne!(disk.read(Path::new(FILE)).unwrap()[0], b'1');
+    }
+
+    #[test]
+    fn a_lock_is_exclusive_and_freed_by_a_crash() {
+        let disk = SimDisk::new(1);
+        let lock = disk.lock(Path::new(FILE)).unwrap();
+        assert_eq!(disk.lock(Path::new(FILE)).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        disk.crash();
+        let again = disk.lock(Path::new(FILE)).unwrap();
+        drop(lock);
+        assert!(disk.lock(Path::new(FILE)).is_err(), "a lock of before the crash frees nothing");
+        drop(again);
+        disk.lock(Path::new(FILE)).unwrap();
+    }
+}
