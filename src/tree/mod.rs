@@ -1,1 +1,3 @@
 //! The data tree and its transactions.
+pub mod txn;
+pub use txn::{Txn, TxnBody, TxnHeader};
