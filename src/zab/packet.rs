@@ -1,11 +1,11 @@
-//! The packets of the quorum port and their bytes, as Apache ZooKeeper writes them.
+//! The packets of the quorum port by their meaning.
 //!
-//! In: bytes of one link. Out: [`Packet`]s, and back.
+//! In and out: plain data.
 //!
 //! Always true:
-//! * what is written here is a packet that Apache ZooKeeper 3.8 and 3.9 know.
+//! * what an Apache ZooKeeper 3.8 or 3.9 server is sent is a packet that it knows.
 //!
-//! Not here: what a packet does to a role (`leader`, `follower`).
+//! Not here: bytes (`codec`), what a packet does to a role (`leader`, `follower`).
 
 use bytes::Bytes;
 
@@ -44,6 +44,14 @@ pub struct Forwarded {
     pub identities: Vec<Identity>,
 }
 
+/// What tells a Quorate server from an Apache one: it follows the fields that Apache ZooKeeper reads and ignores
+/// the rest of (`LearnerHandler.run` and `Learner.registerWithLeader` of 3.8.6 and 3.9.5).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// The identity of the ensemble; `None` where none is configured.
+    pub ensemble_id: Option<String>,
+}
+
 /// Everything that goes over a quorum link, by its meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
@@ -57,11 +65,15 @@ pub enum Packet {
         id: Option<ServerId>,
         /// The version of its membership in force; `None` if the packet is too short to say.
         config_version: Option<Zxid>,
+        /// Only from a Quorate server.
+        mark: Option<Mark>,
     },
     /// LEADERINFO (17): the new epoch.
     LeaderInfo {
         /// The epoch that the leader proposes.
         epoch: Epoch,
+        /// Only from a Quorate server, and only to a learner that showed a mark.
+        mark: Option<Mark>,
     },
     /// ACKEPOCH (18): the learner accepts the epoch and says what it holds.
     AckEpoch {
@@ -140,4 +152,14 @@ pub enum Packet {
     },
     /// SYNC (7): the oldest unanswered sync of this learner is done.
     Sync,
+    /// Only between servers that showed each other their marks: the leader stops leading, and this server leads or
+    /// follows the successor without an election.
+    HandOver {
+        /// Who leads from here on.
+        leader: ServerId,
+        /// The last txn, which the successor holds.
+        last: Zxid,
+        /// The election round to report.
+        round: i64,
+    },
 }
