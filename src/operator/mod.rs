@@ -1,1 +1,23 @@
-//! CoordinationEnsemble to running servers.
+//! Turns a `CoordinationEnsemble` into running servers, on Kubernetes.
+//!
+//! In: resources, the objects made for them, and what the servers report. Out: objects, reconfigurations, hand-overs, restarts.
+//!
+//! Always true:
+//! * observe → validate → plan → apply → status; only observe, apply and the status touch the network;
+//! * at most one disruptive action per plan, and only while the rest keeps a quorum;
+//! * a server is level before it gets a vote, gives up its vote before its pod goes, and the leader restarts last.
+//!
+//! Not here: what a server does (`server`), the client protocol (the crate `zookeeper-client`).
+
+pub mod build;
+pub mod crd;
+pub mod desired;
+pub mod identity;
+pub mod object;
+pub mod quantity;
+pub mod validate;
+
+/// The CustomResourceDefinition as YAML.
+pub fn crds() -> String {
+    crd::yaml()
+}
