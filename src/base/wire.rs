@@ -41,6 +41,14 @@ pub enum DecodeError {
         /// The value as written.
         value: i64,
     },
+    /// A value that the format knows but not here.
+    #[error("{field} is invalid: {reason}")]
+    Invalid {
+        /// What was being read.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A field that must be there is null.
     #[error("{field} is null")]
     Null {

@@ -1,0 +1,203 @@
+//! Applies txns to the tree.
+//!
+//! In: txns in the order of their zxids. Out: what each did.
+//!
+//! Always true:
+//! * a multi is applied whole or not at all;
+//! * applied to a tree that already holds later effects, as a snapshot of Apache ZooKeeper may, the txns up to the
+//!   last one give the same tree as from the start (specification 4, section 6).
+//!
+//! Not here: deciding whether a txn may happen (`replica::prepare`).
+
+use super::applied::{Applied, Change, DigestMismatch, Outcome};
+use super::node::NodeKind;
+use super::store::{Place, Tree, split};
+use super::txn::{CreateKind, CreateTxn, PARENT_CVERSION_UNKNOWN, SetDataTxn, Txn, TxnBody, TxnHeader};
+use crate::base::SessionId;
+use crate::proto::{Acl, ErrorCode, StatPersisted};
+
+impl Tree {
+    /// Applies the next txn. Its zxid must be above that of every txn before.
+    pub fn apply(&mut self, txn: &Txn) -> Applied {
+        let header = &txn.header;
+        assert!(header.zxid > self.zxid, "{} is not after {}", header.zxid, self.zxid);
+        let mut changes = Vec::new();
+        let outcomes = match &txn.body {
+            TxnBody::Multi(ops) => self.apply_multi(header, ops, &mut changes),
+            body => vec![self.apply_body(header, body, &mut changes)],
+        };
+        self.zxid = header.zxid;
+        let mismatch = self.compare_digest(txn);
+        Applied { zxid: header.zxid, outcomes, changes, mismatch }
+    }
+
+    fn apply_multi(
+        &mut self,
+        header: &TxnHeader,
+        ops: &[TxnBody],
+        changes: &mut Vec<Change>,
+    ) -> Vec<Outcome> {
+        let is_error = |op: &TxnBody| matches!(op, TxnBody::Error { .. });
+        if !ops.iter().any(is_error) {
+            return ops.iter().map(|op| self.apply_body(header, op, changes)).collect();
+        }
+        let outcome = |op: &TxnBody| match op {
+            TxnBody::Error { err } => Outcome::Failed(*err),
+            TxnBody::CreateSession { .. }
+            | TxnBody::CloseSession { .. }
+            | TxnBody::Create(_)
+            | TxnBody::Delete { .. }
+            | TxnBody::SetData(_)
+            | TxnBody::SetAcl { .. }
+            | TxnBody::Check { .. }
+            | TxnBody::Multi(_) => Outcome::Failed(0),
+        };
+        ops.iter().map(outcome).collect()
+    }
+
+    fn apply_body(&mut self, header: &TxnHeader, body: &TxnBody, changes: &mut Vec<Change>) -> Outcome {
+        let outcome = match body {
+            TxnBody::CreateSession { timeout_ms } => {
+                self.sessions.insert(header.session, *timeout_ms);
+                Ok(Outcome::SessionOpened(header.session, *timeout_ms))
+            }
+            TxnBody::CloseSession { paths } => Ok(self.apply_close(header, paths, changes)),
+            TxnBody::Error { err } => Ok(Outcome::Failed(*err)),
+            TxnBody::Create(create) => self.apply_create(header, create, changes),
+            TxnBody::Delete { path, .. } => self.apply_delete(header, path, changes),
+            TxnBody::SetData(set) => self.apply_set_data(header, set, changes),
+            TxnBody::SetAcl { path, acl, version } => self.apply_set_acl(path, acl, *version),
+            TxnBody::Check { .. } => Ok(Outcome::Checked),
+            TxnBody::Multi(_) => unreachable!("a multi in a multi cannot be decoded"),
+        };
+        outcome.unwrap_or_else(Outcome::failed)
+    }
+
+    fn apply_create(
+        &mut self,
+        header: &TxnHeader,
+        create: &CreateTxn,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, ErrorCode> {
+        let path = create.path.as_str();
+        let Some((parent_path, name)) = split(path) else {
+            return Err(if path == "/" { ErrorCode::NodeExists } else { ErrorCode::NoNode });
+        };
+        let parent = self.find(parent_path).ok_or(ErrorCode::NoNode)?;
+        // The counter only moves forward: a snapshot may hold creates that come later.
+        let before = self.at(parent).stat();
+        let cversion = match create.parent_cversion {
+            PARENT_CVERSION_UNKNOWN => before.cversion.wrapping_add(1),
+            known => known,
+        };
+        if cversion > before.cversion {
+            self.set_children_stat(parent_path, parent, before.pzxid.max(header.zxid), cversion);
+        }
+        if let Some(number) = self.find_child(parent, name) {
+            // The list may be missing from the snapshot that the node came from.
+            let aversion = self.at(number).stat().aversion;
+            self.replace_acl(path, number, &create.acl, aversion);
+            return Err(ErrorCode::NodeExists);
+        }
+        let stat = StatPersisted::created(header.zxid, header.time, owner(create.kind, header.session));
+        let acl = self.acls.acquire(&create.acl);
+        let number = self.insert(Place { path, parent, name }, acl, create.data.as_deref(), &stat);
+        let node = self.node_at(number);
+        let parent_acl = self.node_at(parent).acl().clone();
+        changes.push(Change::Created { path: path.to_owned(), acl: node.acl().clone(), parent_acl });
+        Ok(Outcome::Created { path: path.to_owned(), stat: node.stat() })
+    }
+
+    fn apply_delete(
+        &mut self,
+        header: &TxnHeader,
+        path: &str,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, ErrorCode> {
+        let (parent_path, name) = split(path).ok_or(ErrorCode::NoNode)?;
+        let parent = self.find(parent_path).ok_or(ErrorCode::NoNode)?;
+        // Also if the node is gone already: a snapshot may hold the deletion and not yet the parent's change.
+        let before = self.at(parent).stat();
+        if header.zxid > before.pzxid {
+            self.set_children_stat(parent_path, parent, header.zxid, before.cversion);
+        }
+        let number = self.find_child(parent, name).ok_or(ErrorCode::NoNode)?;
+        let acl = self.node_at(number).acl().clone();
+        let parent_acl = self.node_at(parent).acl().clone();
+        self.remove(path, number);
+        changes.push(Change::Deleted { path: path.to_owned(), acl, parent_acl });
+        Ok(Outcome::Deleted)
+    }
+
+    fn apply_set_data(
+        &mut self,
+        header: &TxnHeader,
+        set: &SetDataTxn,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, ErrorCode> {
+        let number = self.find(&set.path).ok_or(ErrorCode::NoNode)?;
+        let before = self.at(number).stat();
+        let stat = StatPersisted { mzxid: header.zxid, mtime: header.time, version: set.version, ..before };
+        self.replace_data(&set.path, number, set.data.as_deref(), &stat);
+        let node = self.node_at(number);
+        // Watches know the root as "/", whatever it was called.
+        let path = if set.path.is_empty() { "/" } else { &set.path };
+        changes.push(Change::DataChanged { path: path.to_owned(), acl: node.acl().clone() });
+        Ok(Outcome::DataSet(node.stat()))
+    }
+
+    fn apply_set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Result<Outcome, ErrorCode> {
+        let number = self.find(path).ok_or(ErrorCode::NoNode)?;
+        self.replace_acl(path, number, acl, version);
+        Ok(Outcome::AclSet(self.node_at(number).stat()))
+    }
+
+    fn apply_close(&mut self, header: &TxnHeader, paths: &[String], changes: &mut Vec<Change>) -> Outcome {
+        // The listed paths go whoever owns them: one that another session created again is created again by the log.
+        for path in paths.iter().chain(&self.ephemerals(header.session)) {
+            match self.apply_delete(header, path, changes) {
+                // A listed path may be gone already, and most owned ones are listed.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        self.sessions.remove(&header.session);
+        Outcome::SessionClosed(header.session)
+    }
+
+    /// Compares the digest after a txn with what the txn or the snapshot says, and keeps it for the history.
+    fn compare_digest(&mut self, txn: &Txn) -> Option<DigestMismatch> {
+        let zxid = txn.header.zxid;
+        let expected = match self.digest_due {
+            Some((due, expected)) if due <= zxid => {
+                self.digest_due = None;
+                (due == zxid).then_some(expected)
+            }
+            Some(_) => None,
+            None => {
+                self.history.note(zxid, self.digest);
+                txn.digest
+            }
+        };
+        let found = self.digest;
+        let mismatch = expected.filter(|expected| *expected != found);
+        self.mismatch_count += u64::from(mismatch.is_some());
+        mismatch.map(|expected| DigestMismatch { expected, found })
+    }
+}
+
+fn owner(kind: CreateKind, session: SessionId) -> i64 {
+    match kind {
+        CreateKind::Create { ephemeral } | CreateKind::Create2 { ephemeral } => {
+            if ephemeral {
+                session.0
+            } else {
+                0
+            }
+        }
+        CreateKind::Container => NodeKind::Container.as_owner(),
+        CreateKind::Ttl { ttl_ms } => NodeKind::Ttl(ttl_ms).as_owner(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
