@@ -24,8 +24,13 @@ pub struct PathError {
 impl ZPath {
     /// Checks a string in full (specification 1, section 10.1).
     pub fn parse(path: &str) -> Result<ZPath, PathError> {
+        ZPath::check(path).map(|()| ZPath(path.to_owned()))
+    }
+
+    /// The same check without the result.
+    pub fn check(path: &str) -> Result<(), PathError> {
         match flaw(path) {
-            None => Ok(ZPath(path.to_owned())),
+            None => Ok(()),
             Some(reason) => Err(PathError { path: path.to_owned(), reason }),
         }
     }

@@ -8,16 +8,16 @@
 //!
 //! Not here: what is done about an event (`machine`), performing an effect (`server::edge`).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::read::Local;
 use crate::base::{ConnId, Ensemble, LinkId, Millis, ServerId, SessionId, Write, WriteSeq, Zxid};
-use crate::proto::{ConnectRequest, ConnectResponse, Request};
+use crate::proto::{ConnectRequest, ConnectResponse, Id, Op, Request};
 use crate::tree::Image;
 use crate::zab::effects::Status;
-use crate::zab::packet::{Identity, Packet};
+use crate::zab::packet::Packet;
 use crate::zab::vote::Notification;
 
 /// Everything that can happen to a server.
@@ -39,12 +39,13 @@ pub enum Event {
     Synced(WriteSeq),
     /// The snapshot asked for by `Effect::TakeSnapshot` is durable, or could not be written.
     SnapshotTaken(Zxid, Result<(), String>),
-    /// A client sent its connect request; its address counts as its first identity.
-    ClientUp(ConnId, IpAddr, ConnectRequest),
-    /// A client asks for something that the loop must order: a write, a sync, a close.
+    /// A client sent its connect request.
+    ClientUp(ConnId, ConnectRequest),
+    /// A client asks for something that the loop must order: a write, a sync, or whatever comes behind one.
     Request(ConnId, ClientRequest),
-    /// A connection with a session had traffic (at most once per half tick and connection).
-    Touched(ConnId),
+    /// A connection with a session had traffic at this moment. A connection tells at least once per half tick
+    /// with traffic.
+    Touched(ConnId, Millis),
     /// A client's connection is gone.
     ClientDown(ConnId),
     /// Give leadership to this voter; `None` chooses the voter that is most level.
@@ -56,14 +57,28 @@ pub enum Event {
 pub struct ClientRequest {
     /// The client's number for it.
     pub xid: i32,
-    /// The operation code.
-    pub op: i32,
-    /// The request, decoded once.
-    pub request: Request,
-    /// The request's body as received, for the leader.
-    pub body: Bytes,
+    /// What it asks for.
+    pub ask: Ask,
     /// The connection's identities when the request was read.
-    pub identities: Arc<Vec<Identity>>,
+    pub identities: Arc<Vec<Id>>,
+}
+
+/// What the loop has to do about a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// Let the leader order it: a write, or the end of the session.
+    Write {
+        /// The operation code.
+        op: Op,
+        /// The request, decoded once.
+        request: Request,
+        /// The request's body as received, for the leader.
+        body: Bytes,
+    },
+    /// Wait until this server has applied what its leader had committed.
+    Sync(Option<String>),
+    /// Answer it here, once everything that the client asked before is answered.
+    Local(Local),
 }
 
 /// Everything that a server can ask for.
@@ -83,20 +98,29 @@ pub enum Effect {
     DropLink(LinkId),
     /// Write this tree as a snapshot file; everything in it is already durable in the log.
     TakeSnapshot(Image),
-    /// Answer a connect request: accepted with a session, or refused (timeout 0) and closed.
-    Connected(ConnId, ConnectResponse),
-    /// Answer a request: the connection puts the watch events up to `zxid` before it.
-    Reply(ConnId, Reply),
-    /// Watch events wait for these connections.
-    Notify(Vec<ConnId>),
-    /// Close this connection: `true` after what is queued for it was written.
-    DropClient(ConnId, Closing),
-    /// Serve clients or stop: on `false` every client's connection is closed.
+    /// Tell a connection something: `Conn::on_effect`.
+    Client(ConnId, ToClient),
+    /// Events of txns up to this one wait for these connections: `ToClient::Notify` for each.
+    Notify(Zxid, Vec<ConnId>),
+    /// What this server is. Unless it serves, every client's connection is closed.
     Status(Status),
     /// The membership in force changed.
     Ensemble(Ensemble),
     /// The answer to `Event::Transfer`.
     Transferred(Result<ServerId, String>),
+}
+
+/// What the loop tells a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToClient {
+    /// The answer to a connect request: a session, or a refusal.
+    Connected(ConnectResponse),
+    /// The answer to the oldest request in the loop.
+    Reply(Reply),
+    /// Events of txns up to this one wait in the mailbox.
+    Notify(Zxid),
+    /// The connection ends.
+    Drop(Closing),
 }
 
 /// How a connection ends.
@@ -108,19 +132,24 @@ pub enum Closing {
     Abrupt,
 }
 
+/// What becomes of a connection after a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It goes on.
+    Stay,
+    /// It is closed once the reply was written.
+    Close,
+}
+
 /// A reply to a request that passed through the loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The client's number for the request.
-    pub xid: i32,
-    /// The reply header's zxid.
-    pub zxid: Zxid,
-    /// The reply header's error; 0 for success.
-    pub err: i32,
-    /// The body after the header; empty if there is none.
-    pub body: Bytes,
-    /// Whether the connection is closed after it.
-    pub last: bool,
+    /// The state that it tells of: events up to this txn go before it.
+    pub state: Zxid,
+    /// The whole frame, its length included.
+    pub frame: Bytes,
+    /// What becomes of the connection.
+    pub then: Then,
 }
 
 /// The session of a connection, as the loop granted it.

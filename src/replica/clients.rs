@@ -1,0 +1,221 @@
+//! The clients of this server, and the turns that their requests wait for.
+//!
+//! In: requests, and what became of them. Out: replies, for each client in the order of its requests.
+//!
+//! Always true:
+//! * a request is answered only after every earlier one of its client;
+//! * a read sees every write that its client asked for before it, and none that it asked for after it.
+//!
+//! Not here: ordering writes (`machine`), the connection itself (`conn`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::event::{Ask, ClientRequest, Reply};
+use super::read::Local;
+use crate::base::{ConnId, Millis, SessionId};
+use crate::proto::Id;
+
+/// Every client of this server.
+#[derive(Debug, Default)]
+pub struct Clients {
+    by_conn: BTreeMap<ConnId, Client>,
+    by_session: BTreeMap<SessionId, ConnId>,
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Client {
+    /// Its session; until it is granted, the one that it is to get.
+    pub session: SessionId,
+    /// The negotiated timeout.
+    pub timeout: Millis,
+    /// The read-only byte of its connect request, for the response.
+    pub read_only: Option<bool>,
+    turns: VecDeque<Turn>,
+}
+
+/// One request in its place.
+#[derive(Debug)]
+struct Turn {
+    xid: i32,
+    identities: Arc<Vec<Id>>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// A write or sync behind a sync that is not done: what comes between must not see it.
+    Held(Ask),
+    /// A write on its way.
+    Write,
+    /// A sync on its way, with its path.
+    Sync(Option<String>),
+    /// To be answered here.
+    Local(Local),
+    /// Decided.
+    Done(Reply),
+}
+
+/// What a client's oldest request needs.
+#[derive(Debug)]
+pub enum Next {
+    /// It is decided: send this.
+    Reply(Reply),
+    /// It has to be answered from the tree.
+    Answer {
+        /// The client's number for it.
+        xid: i32,
+        /// The identities by which it may read.
+        identities: Arc<Vec<Id>>,
+        /// What is asked for.
+        local: Local,
+    },
+}
+
+/// A write or sync that may start.
+#[derive(Debug)]
+pub struct Start {
+    /// The client's number for it.
+    pub xid: i32,
+    /// The identities by which it may write.
+    pub identities: Arc<Vec<Id>>,
+    /// What is asked for.
+    pub ask: Ask,
+}
+
+impl Clients {
+    /// A client that is to get this session.
+    pub fn insert(&mut self, conn: ConnId, session: SessionId, timeout: Millis, read_only: Option<bool>) {
+        let client = Client { session, timeout, read_only, turns: VecDeque::new() };
+        self.by_conn.insert(conn, client);
+    }
+
+    /// The client's session is granted: no other connection of this server has it.
+    pub fn grant(&mut self, conn: ConnId) -> Option<&Client> {
+        let client = self.by_conn.get(&conn)?;
+        self.by_session.insert(client.session, conn);
+        Some(client)
+    }
+
+    /// A client.
+    pub fn client(&self, conn: ConnId) -> Option<&Client> {
+        self.by_conn.get(&conn)
+    }
+
+    /// The connection that has a session.
+    pub fn conn_of(&self, session: SessionId) -> Option<ConnId> {
+        self.by_session.get(&session).copied()
+    }
+
+    /// Forgets a client. What it asked for goes its way, and nobody waits for it.
+    pub fn remove(&mut self, conn: ConnId) -> Option<Client> {
+        let client = self.by_conn.remove(&conn)?;
+        if self.conn_of(client.session) == Some(conn) {
+            self.by_session.remove(&client.session);
+        }
+        Some(client)
+    }
+
+    /// Forgets every client and lists them.
+    pub fn remove_all(&mut self) -> Vec<ConnId> {
+        self.by_session.clear();
+        std::mem::take(&mut self.by_conn).into_keys().collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.by_conn.len()
+    }
+
+    /// How many requests wait for their turn.
+    pub fn turn_count(&self) -> usize {
+        self.by_conn.values().map(|client| client.turns.len()).sum()
+    }
+
+    /// Puts a request behind the earlier ones of its client, and returns it if it may start at once.
+    pub fn push(&mut self, conn: ConnId, request: ClientRequest) -> Option<Start> {
+        let client = self.by_conn.get_mut(&conn)?;
+        let ClientRequest { xid, ask, identities } = request;
+        let is_held = client.turns.iter().any(|turn| turn.holds());
+        let (state, start) = match ask {
+            Ask::Local(local) => (State::Local(local), None),
+            ask if is_held => (State::Held(ask), None),
+            ask => (State::of_started(&ask), Some(ask)),
+        };
+        client.turns.push_back(Turn { xid, identities: Arc::clone(&identities), state });
+        start.map(|ask| Start { xid, identities, ask })
+    }
+
+    /// The client's oldest write that is on its way is decided.
+    pub fn write_done(&mut self, conn: ConnId, reply: impl FnOnce(i32) -> Reply) {
+        self.done(conn, |state| matches!(state, State::Write), |xid, _| reply(xid));
+    }
+
+    /// The client's oldest sync is done.
+    pub fn sync_done(&mut self, conn: ConnId, reply: impl FnOnce(i32, Option<String>) -> Reply) {
+        let path = |state| match state {
+            State::Sync(path) => path,
+            State::Held(_) | State::Write | State::Local(_) | State::Done(_) => None,
+        };
+        self.done(conn, |state| matches!(state, State::Sync(_)), |xid, state| reply(xid, path(state)));
+    }
+
+    /// Takes the client's oldest request if it can be answered.
+    pub fn next(&mut self, conn: ConnId) -> Option<Next> {
+        let client = self.by_conn.get_mut(&conn)?;
+        let turn = client.turns.pop_front_if(|turn| match turn.state {
+            State::Local(_) | State::Done(_) => true,
+            State::Held(_) | State::Write | State::Sync(_) => false,
+        })?;
+        let Turn { xid, identities, state } = turn;
+        match state {
+            State::Done(reply) => Some(Next::Reply(reply)),
+            State::Local(local) => Some(Next::Answer { xid, identities, local }),
+            State::Held(_) | State::Write | State::Sync(_) => None,
+        }
+    }
+
+    /// Takes the client's oldest held request that no sync stands before any more.
+    pub fn release(&mut self, conn: ConnId) -> Option<Start> {
+        let client = self.by_conn.get_mut(&conn)?;
+        let turn = client.turns.iter_mut().find(|turn| turn.holds())?;
+        let State::Held(ask) = &turn.state else { return None };
+        let ask = ask.clone();
+        turn.state = State::of_started(&ask);
+        Some(Start { xid: turn.xid, identities: Arc::clone(&turn.identities), ask })
+    }
+
+    fn done(
+        &mut self,
+        conn: ConnId,
+        is_it: impl Fn(&State) -> bool,
+        reply: impl FnOnce(i32, State) -> Reply,
+    ) {
+        let Some(client) = self.by_conn.get_mut(&conn) else { return };
+        let turn = client.turns.iter_mut().find(|turn| is_it(&turn.state));
+        let turn = turn.expect("what is decided was asked for, and is not answered");
+        let state = std::mem::replace(&mut turn.state, State::Write);
+        turn.state = State::Done(reply(turn.xid, state));
+    }
+}
+
+impl Turn {
+    /// Whether writes behind it have to wait.
+    fn holds(&self) -> bool {
+        match self.state {
+            State::Held(_) | State::Sync(_) => true,
+            State::Write | State::Local(_) | State::Done(_) => false,
+        }
+    }
+}
+
+impl State {
+    fn of_started(ask: &Ask) -> State {
+        match ask {
+            Ask::Write { .. } => State::Write,
+            Ask::Sync(path) => State::Sync(path.clone()),
+            Ask::Local(local) => State::Local(local.clone()),
+        }
+    }
+}
