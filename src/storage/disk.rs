@@ -195,6 +195,15 @@ pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Whether there is such a file.
+pub(super) fn exists(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+    match disk.reader(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(err) => Err(err),
+        Ok(_) => Ok(true),
+    }
+}
+
 /// The directory that holds `path`.
 pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))

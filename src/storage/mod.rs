@@ -9,9 +9,36 @@
 //! * after an error nothing more is written or reported.
 //!
 //! Not here: the meaning of txns and snapshots (`tree`), what is written when (`zab`, `replica`).
+//!
+//! | File | Format | Written by |
+//! | --- | --- | --- |
+//! | `version-2/log.<zxid>` | `entry` | `log` |
+//! | `version-2/snapshot.<zxid>` | `snapshot` | `snapshot`, `rewrite`, `recover` |
+//! | `version-2/acceptedEpoch`, `currentEpoch` | decimal text | `epochs` |
+//! | `<zoo.cfg>.dynamic.<version>`, `.next`, `.bak` | properties | `ensemble` |
+//! | `version-2/quorate-marker` | one line of text | `rewrite` |
+//! | `quorate.lock` | empty | `store` |
 
 pub mod disk;
+mod ensemble;
+mod entry;
+mod epochs;
+mod error;
+mod layout;
+mod log;
+mod purge;
+mod recover;
+mod replay;
+mod rewrite;
 pub mod sim_disk;
+mod snapshot;
+mod store;
+mod writer;
 
 pub use disk::{Disk, FileSystem};
+pub use error::Error;
+pub use layout::{EnsembleFiles, Layout};
 pub use sim_disk::SimDisk;
+pub use snapshot::Snapshots;
+pub use store::{Options, Store};
+pub use writer::{Report, Writer};

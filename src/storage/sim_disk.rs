@@ -48,6 +48,7 @@ struct State {
     nodes: BTreeMap<u64, Node>,
     next_node: u64,
     locks: BTreeSet<PathBuf>,
+    read_only: BTreeSet<PathBuf>,
     /// Counts crashes: a handle of an earlier boot is dead.
     boot: u64,
     ops: u64,
@@ -114,6 +115,7 @@ impl SimDisk {
             nodes: BTreeMap::new(),
             next_node: 0,
             locks: BTreeSet::new(),
+            read_only: BTreeSet::new(),
             boot: 0,
             ops: 0,
             power_off_at: None,
@@ -142,6 +144,11 @@ impl SimDisk {
     /// Sets what goes wrong by itself from here on.
     pub fn set_faults(&self, faults: DiskFaults) {
         self.state().faults = faults;
+    }
+
+    /// Refuses every change of names in this directory from here on, as a mount that is read-only does.
+    pub fn set_read_only(&self, dir: &Path) {
+        self.state().read_only.insert(dir.to_owned());
     }
 
     /// Every file with its length, by path.
@@ -237,6 +244,9 @@ impl State {
         let dir = parent(path).to_owned();
         if !self.seen.dirs.contains(&dir) {
             return Err(not_found());
+        }
+        if self.read_only.contains(&dir) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         self.seen.apply(&op);
         self.unsynced.entry(dir).or_default().push(op);
@@ -431,6 +441,9 @@ impl Disk for SimDisk {
         state.change()?;
         let node = match state.file(path) {
             Ok(node) => {
+                if state.read_only.contains(parent(path)) {
+                    return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+                }
                 state.write(node, Change::Len(0))?;
                 node
             }

@@ -229,7 +229,7 @@ fn load_acls(tree: &mut Tree, reader: &mut Reader) -> Result<AclNumbers, DecodeE
     let count = reader.count("acl table", 12)?.unwrap_or(0);
     let mut numbers = Vec::with_capacity(count);
     for _ in 0..count {
-        let id = reader.i64("acl id")?;
+        let id = check_acl_id(reader.i64("acl id")?)?;
         let list = Acl::decode_list(reader)?.unwrap_or_default();
         numbers.push((id, tree.acls.load(id, &list)));
     }
@@ -254,7 +254,7 @@ fn load_nodes(tree: &mut Tree, reader: &mut Reader, acls: &AclNumbers) -> Result
             return Err(invalid("the root must come first, and once"));
         }
         if is_first {
-            let acl = acquire(tree, acls, acl_id);
+            let acl = acquire(tree, acls, acl_id)?;
             tree.insert_root(acl, data.as_deref(), &stat);
             continue;
         }
@@ -270,23 +270,29 @@ fn load_nodes(tree: &mut Tree, reader: &mut Reader, acls: &AclNumbers) -> Result
         if tree.find_child(parent, name).is_some() {
             return Err(invalid("it comes twice"));
         }
-        let acl = acquire(tree, acls, acl_id);
+        let acl = acquire(tree, acls, acl_id)?;
         tree.insert(Place { path: &path, parent, name }, acl, data.as_deref(), &stat);
     }
 }
 
-fn acquire(tree: &mut Tree, acls: &AclNumbers, id: i64) -> u32 {
+fn acquire(tree: &mut Tree, acls: &AclNumbers, id: i64) -> Result<u32, DecodeError> {
     if id == OPEN_ID {
-        return tree.acls.acquire(&[]);
+        return Ok(tree.acls.acquire(&[]));
     }
     match acls.binary_search_by_key(&id, |(id, _)| *id) {
         Ok(index) => {
             let number = acls[index].1;
             tree.acls.acquire_number(number);
-            number
+            Ok(number)
         }
-        Err(_) => tree.acls.acquire_pending(id),
+        Err(_) => Ok(tree.acls.acquire_pending(check_acl_id(id)?)),
     }
+}
+
+/// Ids count up from 1; half of the positive ones are kept back, so that new ones can always follow.
+fn check_acl_id(id: i64) -> Result<i64, DecodeError> {
+    let is_valid = (1..i64::MAX / 2).contains(&id);
+    is_valid.then_some(id).ok_or(DecodeError::Unknown { field: "acl id", value: id })
 }
 
 #[cfg(test)]

@@ -30,3 +30,6 @@ pub use node::NodeKind;
 pub use shared::Shared;
 pub use store::{NodeRef, Tree};
 pub use txn::{CreateKind, CreateTxn, DeleteReason, SetDataReason, SetDataTxn, Txn, TxnBody, TxnHeader};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,400 @@
+//! Snapshot files: the envelope around sessions, ACL table and nodes.
+//!
+//! In: a body that somebody writes, or a file. Out: a sealed file that appears whole or not at all, or its sections.
+//!
+//! Always true:
+//! * a snapshot has its name only once its content is durable, and it is reported only once the name is;
+//! * sections are told by the length of what follows the nodes, never by settings;
+//! * a snapshot is not published once the history it was taken from was cut or replaced.
+//!
+//! Not here: sessions, ACL table and nodes (`tree`), which snapshot a start uses (`recover`).
+
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use adler2::Adler32;
+
+use super::disk::{Disk, DiskFile};
+use super::error::Error;
+use super::layout::snapshot_path;
+use crate::base::Zxid;
+
+/// "ZKSN", version 2, database -1.
+const HEADER: [u8; 16] = [0x5a, 0x4b, 0x53, 0x4e, 0, 0, 0, 2, 255, 255, 255, 255, 255, 255, 255, 255];
+/// The string "/", which ends the nodes and every seal.
+const END_MARK: [u8; 5] = [0, 0, 0, 1, b'/'];
+/// A checksum and the end mark.
+const SEAL_BYTES: usize = 13;
+/// The digest version that Apache ZooKeeper 3.8 and 3.9 write.
+const DIGEST_VERSION: i32 = 2;
+/// Zxid, digest version, digest, seal.
+const DIGEST_BYTES: usize = 20 + SEAL_BYTES;
+/// Zxid, seal.
+const LAST_BYTES: usize = 8 + SEAL_BYTES;
+/// The longest digest of version 1, which is hexadecimal text.
+const TEXT_DIGEST_BYTES_MAX: usize = 16;
+/// Everything behind the nodes, and the mark before it, lies within this many bytes from the end of a file.
+const WINDOW_BYTES: usize = 128;
+/// Empty sessions, empty ACL table, end mark: the smallest body.
+const BODY_BYTES_MIN: usize = 13;
+/// Bytes are handed to the system, and read from it, in pieces of this size.
+const PIECE_BYTES: usize = 256 * 1024;
+/// The name, in the directory of snapshots, of one that is being written by `Snapshots::write`.
+pub(super) const TMP_PREFIX: &str = "quorate-snapshot.";
+
+/// Writes and purges snapshots beside the log; clones may be used in any thread.
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) log_dir: PathBuf,
+    /// How often the history was cut or replaced. Held while names of snapshots change.
+    history: Arc<Mutex<u64>>,
+}
+
+/// What a snapshot file holds besides its nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sections {
+    /// Where the body (sessions to the end mark) ends; it begins after the header.
+    pub body_end: u64,
+    /// Zxid and digest of the tree when the nodes had been written; `None` if it is not known or of an old version.
+    pub digest: Option<(Zxid, u64)>,
+    /// The last txn of which the nodes may hold effects; `None` if the file does not say.
+    pub last_processed: Option<Zxid>,
+}
+
+/// Where and why a file is no snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at offset {offset}")]
+pub(super) struct Fault {
+    /// Where.
+    pub offset: u64,
+    /// Why.
+    pub what: &'static str,
+}
+
+impl Snapshots {
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, log_dir: PathBuf) -> Snapshots {
+        Snapshots { disk, dir, log_dir, history: Arc::default() }
+    }
+
+    /// Writes the snapshot at `zxid` with the tree's digest there; `body` writes sessions, ACL table, nodes and end
+    /// mark. Everything up to `zxid` must be durable in the log, and nothing above it in the body.
+    pub fn write(
+        &self,
+        zxid: Zxid,
+        digest: u64,
+        body: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let history = *self.history();
+        let tmp = self.dir.join(format!("{TMP_PREFIX}{:x}.tmp", zxid.0));
+        let written = write_file(&*self.disk, &tmp, zxid, digest, body).and_then(|()| {
+            let guard = self.history();
+            if *guard != history {
+                return Err(Error::Outdated { zxid });
+            }
+            self.publish(&tmp, zxid)
+        });
+        if written.is_err() {
+            // A leftover only takes space; the next start removes it too.
+            let _ = self.disk.remove(&tmp);
+        }
+        written
+    }
+
+    /// Gives a file that is durable the name of the snapshot at `zxid`, durably.
+    pub(super) fn publish(&self, tmp: &Path, zxid: Zxid) -> Result<(), Error> {
+        let path = snapshot_path(&self.dir, zxid);
+        self.disk.rename(tmp, &path).map_err(Error::io("create", &path))?;
+        self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))
+    }
+
+    /// Holds names of snapshots still; the number is that of the history.
+    pub(super) fn history(&self) -> MutexGuard<'_, u64> {
+        self.history.lock().expect("no thread panics while it holds the names of snapshots")
+    }
+}
+
+/// Writes a whole snapshot file, durable but for its name.
+pub(super) fn write_file(
+    disk: &dyn Disk,
+    path: &Path,
+    zxid: Zxid,
+    digest: u64,
+    body: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    let file = disk.create(path).map_err(Error::io("create", path))?;
+    let mut out = Sealer { file, offset: 0, gathered: Vec::new(), adler: Adler32::new() };
+    let write = || {
+        out.write_all(&HEADER)?;
+        body(&mut out)?;
+        out.seal()?;
+        out.write_all(&zxid.0.to_be_bytes())?;
+        out.write_all(&DIGEST_VERSION.to_be_bytes())?;
+        out.write_all(&digest.to_be_bytes())?;
+        out.seal()?;
+        out.write_all(&zxid.0.to_be_bytes())?;
+        out.seal()?;
+        out.flush()?;
+        out.file.sync()
+    };
+    write().map_err(Error::io("write", path))
+}
+
+/// Writes to a file, and knows the checksum of all that was written.
+struct Sealer {
+    file: Box<dyn DiskFile>,
+    offset: u64,
+    gathered: Vec<u8>,
+    adler: Adler32,
+}
+
+impl Sealer {
+    fn seal(&mut self) -> io::Result<()> {
+        let checksum = u64::from(self.adler.checksum());
+        self.write_all(&checksum.to_be_bytes())?;
+        self.write_all(&END_MARK)
+    }
+}
+
+impl io::Write for Sealer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.adler.write_slice(bytes);
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() >= PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_at(self.offset, &self.gathered)?;
+        self.offset += self.gathered.len() as u64;
+        self.gathered.clear();
+        Ok(())
+    }
+}
+
+/// Checks every seal of a file of `len` bytes, and tells its sections.
+pub(super) fn check(reader: &mut dyn Read, len: u64) -> io::Result<Result<Sections, Fault>> {
+    if len < (HEADER.len() + BODY_BYTES_MIN + SEAL_BYTES) as u64 {
+        return Ok(Err(Fault { offset: len, what: "the file ends too early" }));
+    }
+    let window_bytes = usize::try_from(len).unwrap_or(usize::MAX).min(WINDOW_BYTES);
+    let mut left = len - window_bytes as u64;
+    let mut adler = Adler32::new();
+    let mut first = Vec::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    while left > 0 {
+        let size = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        reader.read_exact(&mut piece[..size])?;
+        adler.write_slice(&piece[..size]);
+        first.extend_from_slice(&piece[..size.min(HEADER.len().saturating_sub(first.len()))]);
+        left -= size as u64;
+    }
+    let mut window = vec![0; window_bytes];
+    reader.read_exact(&mut window)?;
+    first.extend_from_slice(&window[..HEADER.len().saturating_sub(first.len())]);
+    if first[..8] != HEADER[..8] {
+        return Ok(Err(Fault { offset: 0, what: "the header is not that of a snapshot" }));
+    }
+    Ok(tell(&Window { bytes: &window, start: len - window_bytes as u64, adler }))
+}
+
+/// The end of a file, and the checksum of what is before it.
+struct Window<'a> {
+    bytes: &'a [u8],
+    /// Offset of the window in the file.
+    start: u64,
+    adler: Adler32,
+}
+
+/// What may stand behind the first seal.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Length of the digest section with its seal; 0 if there is none.
+    digest_bytes: usize,
+    /// Whether the lastProcessedZxid section follows.
+    has_last: bool,
+}
+
+fn tell(window: &Window<'_>) -> Result<Sections, Fault> {
+    let of_text = (1..=TEXT_DIGEST_BYTES_MAX).map(|text| 12 + 4 + text + SEAL_BYTES);
+    let digests = [0, DIGEST_BYTES].into_iter().chain(of_text.filter(|bytes| *bytes != DIGEST_BYTES));
+    let shapes =
+        digests.flat_map(|digest_bytes| [false, true].map(|has_last| Shape { digest_bytes, has_last }));
+    for shape in shapes {
+        let behind = shape.digest_bytes + if shape.has_last { LAST_BYTES } else { 0 };
+        let Some(body_end) = window.bytes.len().checked_sub(SEAL_BYTES + behind) else { continue };
+        let marked = body_end >= END_MARK.len() && window.bytes[..body_end].ends_with(&END_MARK);
+        if marked && window.check_seal(body_end).is_ok() {
+            return sections(window, shape, body_end);
+        }
+    }
+    let offset = window.start + window.bytes.len() as u64;
+    Err(Fault { offset, what: "no end of nodes with a fitting checksum was found" })
+}
+
+fn sections(window: &Window<'_>, shape: Shape, body_end: usize) -> Result<Sections, Fault> {
+    let i64_at = |at: usize| i64::from_be_bytes(window.bytes[at..at + 8].try_into().expect("eight bytes"));
+    let mut at = body_end + SEAL_BYTES;
+    let mut digest = None;
+    if shape.digest_bytes > 0 {
+        let version = &window.bytes[at + 8..at + 12];
+        if shape.digest_bytes == DIGEST_BYTES && version == DIGEST_VERSION.to_be_bytes() {
+            digest =
+                Some((Zxid(i64_at(at)), i64_at(at + 12) as u64)).filter(|known| *known != (Zxid::ZERO, 0));
+        }
+        window.check_seal(at + shape.digest_bytes - SEAL_BYTES)?;
+        at += shape.digest_bytes;
+    }
+    let mut last_processed = None;
+    if shape.has_last {
+        last_processed = Some(Zxid(i64_at(at)));
+        window.check_seal(at + 8)?;
+    }
+    Ok(Sections { body_end: window.start + body_end as u64, digest, last_processed })
+}
+
+impl Window<'_> {
+    /// Checks the seal at `at` over all that is before it.
+    fn check_seal(&self, at: usize) -> Result<(), Fault> {
+        let mut adler = self.adler;
+        adler.write_slice(&self.bytes[..at]);
+        let mut seal = [0; SEAL_BYTES];
+        seal[..8].copy_from_slice(&u64::from(adler.checksum()).to_be_bytes());
+        seal[8..].copy_from_slice(&END_MARK);
+        let offset = self.start + at as u64;
+        let fault = Fault { offset, what: "a checksum does not fit what is before it" };
+        if self.bytes[at..at + SEAL_BYTES] == seal { Ok(()) } else { Err(fault) }
+    }
+}
+
+/// Where the body of a snapshot file begins.
+pub(super) const BODY_START: usize = HEADER.len();
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::sim_disk::SimDisk;
+
+    const EMPTY: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, b'/'];
+
+    fn check_bytes(bytes: &[u8]) -> Result<Sections, Fault> {
+        check(&mut &bytes[..], bytes.len() as u64).unwrap()
+    }
+
+    fn file(body: &[u8], zxid: i64, digest: u64) -> Vec<u8> {
+        let disk = SimDisk::new(1);
+        write_file(&disk, Path::new("/s"), Zxid(zxid), digest, |out| out.write_all(body)).unwrap();
+        disk.read(Path::new("/s")).unwrap()
+    }
+
+    fn seal(bytes: &mut Vec<u8>) {
+        let mut adler = Adler32::new();
+        adler.write_slice(bytes);
+        bytes.extend(u64::from(adler.checksum()).to_be_bytes());
+        bytes.extend(END_MARK);
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let bytes = file(EMPTY, 9, 77);
+        let sections = check_bytes(&bytes).unwrap();
+        let digest = Some((Zxid(9), 77));
+        assert_eq!(sections, Sections { body_end: 29, digest, last_processed: Some(Zxid(9)) });
+        assert_eq!(bytes.len(), 29 + SEAL_BYTES + DIGEST_BYTES + LAST_BYTES);
+    }
+
+    #[test]
+    fn sections_are_told_by_length() {
+        let mut bytes = HEADER.to_vec();
+        bytes.extend(EMPTY);
+        let with = |body_end, digest, last_processed| Sections { body_end, digest, last_processed };
+        seal(&mut bytes);
+        assert_eq!(check_bytes(&bytes), Ok(with(29, None, None)), "3.5");
+
+        let mut only_last = bytes.clone();
+        only_last.extend(5i64.to_be_bytes());
+        seal(&mut only_last);
+        assert_eq!(check_bytes(&only_last), Ok(with(29, None, Some(Zxid(5)))), "digests off");
+
+        let mut text = bytes.clone();
+        text.extend(5i64.to_be_bytes());
+        text.extend([0, 0, 0, 1, 0, 0, 0, 3]);
+        text.extend(b"abc");
+        seal(&mut text);
+        assert_eq!(check_bytes(&text), Ok(with(29, None, None)), "an old digest");
+
+        bytes.extend(5i64.to_be_bytes());
+        bytes.extend([0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 8]);
+        seal(&mut bytes);
+        assert_eq!(check_bytes(&bytes), Ok(with(29, Some((Zxid(5), 8)), None)), "3.8");
+    }
+
+    #[test]
+    fn any_flipped_bit_and_any_cut_is_found() {
+        let whole = file(&[&[0; 300], EMPTY].concat(), 9, 77);
+        for at in (0..whole.len()).filter(|at| !(8..16).contains(at)) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            assert!(check_bytes(&bytes).is_err(), "{at}");
+        }
+        for len in 0..whole.len() {
+            // Cut behind a seal it is a whole file of an older version.
+            let is_older = [LAST_BYTES, LAST_BYTES + DIGEST_BYTES].contains(&(whole.len() - len));
+            assert_eq!(check_bytes(&whole[..len]).is_ok(), is_older, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_fails_leaves_nothing() {
+        let disk = SimDisk::new(1);
+        let snapshots = Snapshots::new(Arc::new(disk.clone()), PathBuf::from("/"), PathBuf::from("/"));
+        let error = snapshots.write(Zxid(1), 0, |_| Err(io::Error::other("no body"))).unwrap_err();
+        assert_eq!(error.to_string(), "write /quorate-snapshot.1.tmp: no body");
+        assert_eq!(disk.files(), []);
+        snapshots.write(Zxid(1), 0, |out| out.write_all(EMPTY)).unwrap();
+        disk.crash();
+        assert_eq!(disk.files().len(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_of_a_replaced_history_is_dropped() {
+        let disk = SimDisk::new(1);
+        let snapshots = Snapshots::new(Arc::new(disk.clone()), PathBuf::from("/"), PathBuf::from("/"));
+        let late = snapshots.write(Zxid(1), 0, |out| {
+            *snapshots.history() += 1;
+            out.write_all(EMPTY)
+        });
+        assert!(matches!(late, Err(Error::Outdated { zxid: Zxid(1) })));
+        assert_eq!(disk.files(), []);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300), header: bool, marks: bool,
+        ) {
+            let mut file = if header { HEADER.to_vec() } else { Vec::new() };
+            file.extend(bytes);
+            if marks {
+                file.extend(END_MARK);
+                file.extend(EMPTY);
+            }
+            let _ = check_bytes(&file);
+        }
+
+        #[test]
+        fn bodies_round_trip(body in proptest::collection::vec(any::<u8>(), 0..600), zxid: i64, digest in 1u64..) {
+            let body = [&body[..], EMPTY].concat();
+            let bytes = file(&body, zxid, digest);
+            let sections = check_bytes(&bytes).unwrap();
+            prop_assert_eq!(&bytes[BODY_START..sections.body_end as usize], &body[..]);
+            prop_assert_eq!(sections.digest, Some((Zxid(zxid), digest)));
+        }
+    }
+}
