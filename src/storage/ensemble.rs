@@ -145,7 +145,8 @@ fn name_dynamic(
     current: &Text,
 ) -> Result<(), Error> {
     let Some(old) = read_text(disk, file)? else { return Ok(()) };
-    let new = edited(&old, dynamic, has_client_address(me, current));
+    let moved: &[&str] = if has_client_address(me, current) { &CLIENT_KEYS } else { &[] };
+    let new = edited(&old, dynamic, moved);
     if new == old {
         return Ok(());
     }
@@ -162,15 +163,15 @@ fn has_client_address(me: ServerId, current: &Text) -> bool {
     ensemble.and_then(|it| it.members.get(&me).map(|member| member.client.is_some())).unwrap_or(false)
 }
 
-/// The text of a static file without the keys that stand in the dynamic one, which it names.
-fn edited(old: &str, dynamic: &Path, client_moved: bool) -> String {
+/// The text of a static file without the keys that stand in the dynamic one, which it names; `moved` are more of them.
+fn edited(old: &str, dynamic: &Path, moved: &[&str]) -> String {
     let lines: Vec<&str> = old.lines().collect();
     let mut kept = vec![true; lines.len()];
     for property in properties::parse(old).unwrap_or_default() {
         let key = property.key.as_str();
         let goes = DYNAMIC_KEYS[..3].iter().any(|prefix| key.starts_with(prefix))
             || DYNAMIC_KEYS[3..].contains(&key)
-            || (client_moved && CLIENT_KEYS.contains(&key));
+            || moved.contains(&key);
         let mut at = property.line as usize - 1;
         while goes && at < lines.len() {
             kept[at] = false;

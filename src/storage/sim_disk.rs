@@ -19,10 +19,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::disk::{DirEntry, Disk, DiskFile, DiskLock, parent};
 use crate::base::rng::Rng;
 
+mod medium;
+
+use medium::{Change, Medium, NameOp, Names, Node, State, not_found};
+
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Debug)]
 pub struct SimDisk {
-    state: Arc<Mutex<State>>,
+    state: Arc<Medium>,
 }
 
 /// Which operations go wrong by themselves.
@@ -38,67 +42,15 @@ pub struct DiskFaults {
 }
 
 #[derive(Debug)]
-struct State {
-    rng: Rng,
-    /// Names and directories as a running process sees them, and as a crash would leave them.
-    seen: Names,
-    durable: Names,
-    /// Changes of names that are not durable, by directory, in order.
-    unsynced: BTreeMap<PathBuf, Vec<NameOp>>,
-    nodes: BTreeMap<u64, Node>,
-    next_node: u64,
-    locks: BTreeSet<PathBuf>,
-    read_only: BTreeSet<PathBuf>,
-    /// Counts crashes: a handle of an earlier boot is dead.
-    boot: u64,
-    ops: u64,
-    power_off_at: Option<u64>,
-    faults: DiskFaults,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Names {
-    files: BTreeMap<PathBuf, u64>,
-    dirs: BTreeSet<PathBuf>,
-}
-
-#[derive(Clone, Debug)]
-enum NameOp {
-    Put(PathBuf, u64),
-    Drop(PathBuf),
-    Rename(PathBuf, PathBuf, u64),
-    Dir(PathBuf),
-}
-
-/// The content of a file.
-#[derive(Debug, Default)]
-struct Node {
-    durable: Vec<u8>,
-    unsynced: Vec<Change>,
-    /// Length with the unsynced changes.
-    len: u64,
-    /// End of the furthest write: what the file takes of the capacity.
-    used: u64,
-    /// A sync went wrong: the system believes the rest to be clean.
-    lying: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Change {
-    Write(u64, Vec<u8>),
-    Len(u64),
-}
-
-#[derive(Debug)]
 struct SimFile {
-    state: Arc<Mutex<State>>,
+    state: Arc<Medium>,
     node: u64,
     boot: u64,
 }
 
 #[derive(Debug)]
 struct SimLock {
-    state: Arc<Mutex<State>>,
+    state: Arc<Medium>,
     path: PathBuf,
     boot: u64,
 }
@@ -121,7 +73,7 @@ impl SimDisk {
             power_off_at: None,
             faults: DiskFaults::default(),
         };
-        SimDisk { state: Arc::new(Mutex::new(state)) }
+        SimDisk { state: Arc::new(Medium(Mutex::new(state))) }
     }
 
     /// Loses what is not durable, as the seed decides, frees every lock and kills every handle. Power is on again.
@@ -194,203 +146,13 @@ impl SimDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock_state(&self.state)
-    }
-}
-
-fn lock_state(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().expect("no operation of the simulated disk panics half way")
-}
-
-fn not_found() -> io::Error {
-    io::ErrorKind::NotFound.into()
-}
-
-impl State {
-    /// Counts a changing operation; an error once power is off.
-    fn change(&mut self) -> io::Result<()> {
-        self.ops += 1;
-        match self.power_off_at {
-            Some(at) if self.ops > at => Err(io::Error::other("power is off")),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Whether the operation that was just refused is the first one without power, and the seed lets it through.
-    fn slips_through(&mut self) -> bool {
-        self.power_off_at == Some(self.ops - 1) && self.rng.below(2) == 0
-    }
-
-    fn add_node(&mut self, node: Node) -> u64 {
-        self.next_node += 1;
-        self.nodes.insert(self.next_node, node);
-        self.next_node
-    }
-
-    fn file(&self, path: &Path) -> io::Result<u64> {
-        self.seen.files.get(path).copied().ok_or_else(not_found)
-    }
-
-    fn content(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let node = &self.nodes[&self.file(path)?];
-        let mut bytes = node.durable.clone();
-        for change in &node.unsynced {
-            change.apply(&mut bytes);
-        }
-        Ok(bytes)
-    }
-
-    fn rename_names(&mut self, path: &Path, op: NameOp) -> io::Result<()> {
-        let dir = parent(path).to_owned();
-        if !self.seen.dirs.contains(&dir) {
-            return Err(not_found());
-        }
-        if self.read_only.contains(&dir) {
-            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
-        }
-        self.seen.apply(&op);
-        self.unsynced.entry(dir).or_default().push(op);
-        Ok(())
-    }
-
-    fn write(&mut self, node: u64, change: Change) -> io::Result<()> {
-        let used = || -> u64 { self.seen.files.values().map(|node| self.nodes[node].used).sum() };
-        let room = self.faults.capacity_bytes.map(|capacity| capacity.saturating_sub(used()));
-        let node = self.nodes.get_mut(&node).ok_or_else(not_found)?;
-        let mut change = change;
-        let mut outcome = Ok(());
-        if let Change::Write(offset, bytes) = &mut change {
-            let grown = (*offset + bytes.len() as u64).saturating_sub(node.used);
-            if room.is_some_and(|room| grown > room) {
-                bytes.truncate(self.rng.below(bytes.len() as u64 + 1) as usize);
-                outcome = Err(io::ErrorKind::StorageFull.into());
-            } else if self.rng.per_mille(self.faults.write_per_mille) {
-                bytes.truncate(self.rng.below(bytes.len() as u64 + 1) as usize);
-                outcome = Err(io::Error::other("injected write error"));
-            }
-        }
-        node.push(change);
-        outcome
-    }
-
-    fn sync(&mut self, node: u64) -> io::Result<()> {
-        let fails = self.rng.per_mille(self.faults.sync_per_mille);
-        let node = self.nodes.get_mut(&node).ok_or_else(not_found)?;
-        if fails {
-            node.lying = true;
-            return Err(io::Error::other("injected sync error"));
-        }
-        if !node.lying {
-            node.apply_all();
-        }
-        Ok(())
-    }
-
-    fn sync_dir(&mut self, dir: &Path) {
-        for op in self.unsynced.remove(dir).unwrap_or_default() {
-            self.durable.apply(&op);
-        }
-    }
-
-    fn crash(&mut self) {
-        for (_, ops) in std::mem::take(&mut self.unsynced) {
-            let kept = self.rng.below(ops.len() as u64 + 1) as usize;
-            for op in &ops[..kept] {
-                self.durable.apply(op);
-            }
-        }
-        let dirs = &mut self.durable.dirs;
-        let whole = dirs.iter().filter(|dir| dir.ancestors().all(|above| dirs.contains(above)));
-        *dirs = whole.cloned().collect();
-        let dirs = &self.durable.dirs;
-        self.durable.files.retain(|path, _| dirs.contains(parent(path)));
-        self.seen = self.durable.clone();
-        let linked: BTreeSet<u64> = self.seen.files.values().copied().collect();
-        self.nodes.retain(|node, _| linked.contains(node));
-        for node in self.nodes.values_mut() {
-            node.tear(&mut self.rng);
-        }
-        self.locks.clear();
-        self.boot += 1;
-        self.power_off_at = None;
-    }
-}
-
-impl Names {
-    fn apply(&mut self, op: &NameOp) {
-        match op {
-            NameOp::Put(path, node) => drop(self.files.insert(path.clone(), *node)),
-            NameOp::Drop(path) => drop(self.files.remove(path)),
-            NameOp::Rename(from, to, node) => {
-                self.files.remove(from);
-                self.files.insert(to.clone(), *node);
-            }
-            NameOp::Dir(path) => drop(self.dirs.insert(path.clone())),
-        }
-    }
-}
-
-impl Node {
-    fn push(&mut self, change: Change) {
-        match &change {
-            Change::Write(offset, bytes) => {
-                let end = offset + bytes.len() as u64;
-                self.len = self.len.max(end);
-                self.used = self.used.max(end);
-            }
-            Change::Len(len) => {
-                self.len = *len;
-                self.used = self.used.min(*len);
-            }
-        }
-        self.unsynced.push(change);
-    }
-
-    fn apply_all(&mut self) {
-        for change in std::mem::take(&mut self.unsynced) {
-            change.apply(&mut self.durable);
-        }
-    }
-
-    /// Keeps a prefix of what was not synced, and tears the change after it.
-    fn tear(&mut self, rng: &mut Rng) {
-        let mut changes = std::mem::take(&mut self.unsynced);
-        let kept = rng.below(changes.len() as u64 + 1) as usize;
-        let torn = (kept < changes.len()).then(|| changes.swap_remove(kept));
-        for change in &changes[..kept] {
-            change.apply(&mut self.durable);
-        }
-        if let Some(Change::Write(offset, mut bytes)) = torn {
-            let cut = rng.below(bytes.len() as u64 + 1) as usize;
-            match rng.below(3) {
-                0 => bytes.truncate(cut),
-                1 => bytes[cut..].fill(0),
-                _ => bytes[cut..].iter_mut().for_each(|byte| *byte = rng.next_u64() as u8),
-            }
-            Change::Write(offset, bytes).apply(&mut self.durable);
-        }
-        self.len = self.durable.len() as u64;
-        self.used = self.used.min(self.len);
-        self.lying = false;
-    }
-}
-
-impl Change {
-    fn apply(&self, content: &mut Vec<u8>) {
-        match self {
-            Change::Write(offset, bytes) => {
-                let (start, end) = (*offset as usize, *offset as usize + bytes.len());
-                content.resize(content.len().max(end), 0);
-                content[start..end].copy_from_slice(bytes);
-            }
-            Change::Len(len) => content.resize(*len as usize, 0),
-        }
+        self.state.lock()
     }
 }
 
 impl SimFile {
     fn live(&self) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = lock_state(&self.state);
+        let mut state = self.state.lock();
         if state.boot != self.boot {
             return Err(io::Error::other("the file was opened before the crash"));
         }
@@ -414,7 +176,7 @@ impl DiskFile for SimFile {
         match self.live() {
             Ok(mut state) => state.sync(self.node),
             Err(err) => {
-                let mut state = lock_state(&self.state);
+                let mut state = self.state.lock();
                 if state.boot == self.boot && state.slips_through() {
                     state.sync(self.node)?;
                 }
@@ -428,7 +190,7 @@ impl DiskLock for SimLock {}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        let mut state = lock_state(&self.state);
+        let mut state = self.state.lock();
         if state.boot == self.boot {
             state.locks.remove(&self.path);
         }

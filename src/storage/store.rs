@@ -170,6 +170,4 @@ fn lock(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Box<dyn DiskLock>>, Erro
 }
 
 #[cfg(test)]
-mod crash_tests;
-#[cfg(test)]
 mod tests;

@@ -1,5 +1,8 @@
 //! Starts on directories of every kind, and writes that contradict what is there.
 
+mod crash;
+mod samples;
+
 use std::path::Path;
 
 use bytes::Bytes;

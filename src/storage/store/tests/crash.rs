@@ -1,14 +1,19 @@
 //! Power fails after every single operation of the disk, while a server writes and while it starts.
 //!
-//! A script of writes is decided by a seed, and performed until power fails. After the crash a start must find what
-//! was reported as durable, then possibly a prefix of what was under way, and nothing else.
+//! In: scripts of writes, decided by seeds, performed until power fails. Out: what a start finds after the crash.
+//!
+//! Always true:
+//! * it finds what was reported as durable, then possibly a prefix of what was under way, and nothing else;
+//! * it never refuses to start, unless a bit of an old file was turned over.
+//!
+//! Not here: single cases (`tests`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
 
-use super::*;
+use super::super::*;
 use crate::base::rng::Rng;
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::storage::sim_disk::{DiskFaults, SimDisk};
