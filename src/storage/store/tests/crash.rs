@@ -183,7 +183,8 @@ fn script(rng: &mut Rng) -> Vec<Step> {
 }
 
 fn open(disk: &SimDisk) -> Result<(Store, Recovered), Error> {
-    let layout = Layout::in_dir(Path::new("/d"), ServerId(1));
+    // Two directories: no sync of one makes names in the other durable.
+    let layout = Layout { log_dir: "/log".into(), ..Layout::in_dir(Path::new("/data"), ServerId(1)) };
     let options = Options { prealloc_bytes: 512, log_bytes_max: Some(700), ..Options::default() };
     Store::open(Arc::new(disk.clone()), layout, options, empty())
 }
