@@ -1,0 +1,589 @@
+//! Following a leader, with or without a vote: connect, agree on its epoch, get level, log what it proposes.
+//!
+//! In: packets of the leader, reports of the disk, requests of the replica. Out: acknowledgements, deliveries, and the
+//! next role.
+//!
+//! Always true:
+//! * in the order of the protocol: history durable, then the epoch, then the acknowledgement of NEWLEADER;
+//! * a gap or a surprise from the leader ends the link, never the process, and nothing of it is kept;
+//! * one acknowledgement for each proposal, in order, after its fsync.
+//!
+//! Not here: who leads (`election`), how a leader counts (`leader`).
+//!
+//! A server without a vote introduces itself as a follower too: a leader counts only voters, so that it is served like
+//! an observer, and it can be given its vote by a reconfig without a new link.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tracing::{info, warn};
+
+use super::effects::{News, Status, When};
+use super::election::Looking;
+use super::inspect::ZabInspect;
+use super::leader::Leader;
+use super::machine::Role;
+use super::packet::{Forwarded, Packet, Proposal};
+use super::quorum::membership_of;
+use super::shared::Shared;
+use super::vote::{Notification, PeerState, Vote, raw_epoch};
+use crate::base::wire::Writer;
+use crate::base::{Ensemble, Epoch, LinkId, MemberRole, Millis, ServerId, SessionId, Zxid};
+
+/// The operation code of `sync`.
+const SYNC_OP: i32 = 9;
+/// First pause between two attempts to connect; it doubles.
+const REDIAL_MS: Millis = Millis(50);
+/// Attempts to connect before a new election: a leader that was just elected needs a moment to listen.
+const DIALS_MAX: u32 = 7;
+
+/// With a leader.
+#[derive(Debug)]
+pub(super) struct Follower {
+    leader: ServerId,
+    link: Option<LinkId>,
+    /// The epoch that the leader proposed; 0 before.
+    epoch: Epoch,
+    /// Whether the leader showed the mark of a Quorate server.
+    quorate: bool,
+    /// When the leader was last heard, or dialing began.
+    heard: Millis,
+    kept_alive: Millis,
+    phase: Phase,
+    /// Sessions heard from since the last ping.
+    touched: BTreeMap<SessionId, i32>,
+    /// Syncs that the leader has not answered.
+    pending_syncs: usize,
+    /// Committed reconfigs that take effect once delivered, with who leads from then on.
+    activations: VecDeque<(Zxid, ServerId)>,
+}
+
+/// How far a learner is.
+#[derive(Debug)]
+enum Phase {
+    /// No link yet; `None`: an attempt is under way.
+    Dialing { attempts: u32, again_at: Option<Millis> },
+    /// Sent FOLLOWERINFO.
+    Greeting,
+    /// Sent ACKEPOCH.
+    AwaitingSync,
+    /// The replica puts a snapshot's tree in place; what comes meanwhile waits.
+    Installing { snapshot: Box<Packet>, queue: VecDeque<Packet> },
+    /// Gets what it lacks.
+    Syncing(Sync),
+    /// Acknowledged NEWLEADER.
+    Acknowledged(Sync),
+    /// Got UPTODATE. It serves once everything up to `serve_from` was delivered.
+    Live { serve_from: Zxid, serving: bool },
+}
+
+/// What a synchronisation brought so far.
+#[derive(Debug, Default)]
+struct Sync {
+    /// Everything up to here is committed once the leader's epoch is established.
+    committed: Zxid,
+    /// Proposals that came without their commit: acknowledged after UPTODATE.
+    unacknowledged: VecDeque<Zxid>,
+    /// The membership that becomes in force with the epoch.
+    ensemble: Option<Ensemble>,
+}
+
+impl Follower {
+    /// Leaves whatever role this server had and dials the leader.
+    pub(super) fn start(shared: &mut Shared, leader: ServerId) -> Follower {
+        shared.drop_links(None);
+        shared.stop_serving();
+        shared.set_status(Status::Joining(leader));
+        shared.fx.dial(leader);
+        let now = shared.now.mono;
+        Follower {
+            leader,
+            link: None,
+            epoch: Epoch(0),
+            quorate: false,
+            heard: now,
+            kept_alive: now,
+            phase: Phase::Dialing { attempts: 1, again_at: None },
+            touched: BTreeMap::new(),
+            pending_syncs: 0,
+            activations: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn on_entry(&mut self, _shared: &mut Shared) -> Option<Role> {
+        None
+    }
+
+    /// What this server says about itself on the election port.
+    pub(super) fn peer_state(&self, shared: &Shared) -> PeerState {
+        match shared.membership.current().role(shared.id()) {
+            Some(MemberRole::Participant) => PeerState::Following,
+            Some(MemberRole::Observer) => PeerState::Observing,
+            None if shared.settings.observer => PeerState::Observing,
+            None => PeerState::Following,
+        }
+    }
+
+    pub(super) fn on_dial_failed(&mut self, shared: &mut Shared, server: ServerId) -> Option<Role> {
+        let Phase::Dialing { attempts, again_at } = &mut self.phase else { return None };
+        if server != self.leader || again_at.is_some() {
+            return None;
+        }
+        if *attempts >= DIALS_MAX {
+            return Some(self.leave(shared, "its port cannot be reached"));
+        }
+        *again_at = Some(shared.now.mono + Millis(REDIAL_MS.0 << (*attempts - 1)));
+        None
+    }
+
+    pub(super) fn on_link_up(&mut self, shared: &mut Shared, link: LinkId, server: ServerId) {
+        let is_wanted = matches!(self.phase, Phase::Dialing { .. }) && server == self.leader;
+        if !is_wanted {
+            shared.drop_link(link);
+            return;
+        }
+        self.link = Some(link);
+        self.heard = shared.now.mono;
+        self.phase = Phase::Greeting;
+        let greeting = Packet::LearnerInfo {
+            observer: false,
+            accepted: shared.epochs.accepted,
+            id: Some(shared.id()),
+            config_version: Some(shared.membership.current().version),
+            mark: Some(shared.mark()),
+        };
+        shared.fx.send(link, greeting, When::Now);
+    }
+
+    pub(super) fn on_link_down(&mut self, shared: &mut Shared, link: LinkId) -> Option<Role> {
+        if self.link != Some(link) {
+            return None;
+        }
+        self.link = None;
+        Some(self.leave(shared, "the link broke"))
+    }
+
+    pub(super) fn on_progress(&mut self, now: Millis, link: LinkId) {
+        if self.link == Some(link) {
+            self.heard = now;
+        }
+    }
+
+    /// This process was held up: the silence was its own.
+    pub(super) fn forgive(&mut self, now: Millis) {
+        self.heard = now;
+    }
+
+    /// Looks for a leader again.
+    fn leave(&mut self, shared: &mut Shared, reason: &'static str) -> Role {
+        info!(leader = %self.leader, reason, "leaving the leader");
+        shared.lost_leader = Some((self.leader, shared.now.mono));
+        Role::Looking(Looking::start(shared))
+    }
+
+    /// The leader broke the protocol, or this disk does not fit: get level anew.
+    fn resync(&mut self, shared: &mut Shared, reason: &str) -> Role {
+        warn!(leader = %self.leader, reason, "synchronising anew");
+        Role::Looking(Looking::start(shared))
+    }
+
+    pub(super) fn on_tick(&mut self, shared: &mut Shared) -> Option<Role> {
+        let now = shared.now.mono;
+        let silence = now.since(self.heard);
+        let limit = match &self.phase {
+            Phase::Dialing { .. }
+            | Phase::Greeting
+            | Phase::AwaitingSync
+            | Phase::Installing { .. }
+            | Phase::Syncing(_) => shared.init_limit(),
+            Phase::Acknowledged(_) => shared.sync_limit(),
+            Phase::Live { .. } if self.quorate => shared.quorate_limit(),
+            Phase::Live { .. } => shared.sync_limit(),
+        };
+        if silence > limit {
+            return Some(self.leave(shared, "it is silent"));
+        }
+        if let Phase::Dialing { attempts, again_at } = &mut self.phase {
+            if again_at.is_some_and(|at| now >= at) {
+                *again_at = None;
+                *attempts += 1;
+                shared.fx.dial(self.leader);
+            }
+            return None;
+        }
+        self.keep_alive(shared);
+        None
+    }
+
+    /// A Quorate leader is told that a learner lives while it gets level, however long that takes.
+    fn keep_alive(&mut self, shared: &mut Shared) {
+        let is_joining = match self.phase {
+            Phase::AwaitingSync | Phase::Installing { .. } | Phase::Syncing(_) | Phase::Acknowledged(_) => {
+                true
+            }
+            Phase::Dialing { .. } | Phase::Greeting | Phase::Live { .. } => false,
+        };
+        let is_due = shared.now.mono.since(self.kept_alive) >= Millis(shared.settings.tick.0 / 2);
+        if let Some(link) = self.link.filter(|_| self.quorate && is_joining && is_due) {
+            self.kept_alive = shared.now.mono;
+            shared.fx.send(link, Packet::Pong { zxid: Zxid::NONE, touched: Vec::new() }, When::Free);
+        }
+    }
+
+    pub(super) fn next_deadline(&self, now: Millis) -> Millis {
+        match &self.phase {
+            Phase::Dialing { again_at: Some(at), .. } => *at,
+            _ => now + Millis(1_000),
+        }
+    }
+
+    /// The leader looks for a leader itself, in a later round: it gave up.
+    pub(super) fn on_vote(
+        &mut self,
+        shared: &mut Shared,
+        from: ServerId,
+        notification: &Notification,
+    ) -> Option<Role> {
+        let is_live = matches!(self.phase, Phase::Live { .. });
+        let gave_up = from == self.leader
+            && notification.state == PeerState::Looking
+            && notification.vote.round > shared.vote.round;
+        if gave_up && !is_live { Some(self.resync(shared, "the leader looks for a leader")) } else { None }
+    }
+
+    pub(super) fn on_synced(&mut self, shared: &mut Shared) -> Option<Role> {
+        self.after_commit(shared)
+    }
+
+    /// Whether this is the link to the leader.
+    pub(super) fn is_link(&self, link: LinkId) -> bool {
+        self.link == Some(link)
+    }
+
+    pub(super) fn on_packet(&mut self, shared: &mut Shared, packet: Packet) -> Option<Role> {
+        self.heard = shared.now.mono;
+        match &mut self.phase {
+            Phase::Dialing { .. } => None,
+            Phase::Greeting => self.on_leader_info(shared, packet),
+            Phase::AwaitingSync => self.on_sync_start(shared, packet),
+            Phase::Installing { queue, .. } => {
+                queue.push_back(packet);
+                None
+            }
+            Phase::Syncing(_) => self.on_sync_packet(shared, packet),
+            Phase::Acknowledged(_) => self.on_sync_packet(shared, packet),
+            Phase::Live { .. } => self.on_live_packet(shared, packet),
+        }
+    }
+
+    fn send(&self, shared: &mut Shared, packet: Packet, when: When) {
+        if let Some(link) = self.link {
+            shared.fx.send(link, packet, when);
+        }
+    }
+
+    // Discovery.
+
+    fn on_leader_info(&mut self, shared: &mut Shared, packet: Packet) -> Option<Role> {
+        let Packet::LeaderInfo { epoch, mark } = packet else {
+            return Some(self.resync(shared, "the first packet is not LEADERINFO"));
+        };
+        if shared.is_foreign(mark.as_ref()) {
+            return Some(self.resync(shared, "the leader belongs to another ensemble"));
+        }
+        if epoch < shared.epochs.accepted {
+            return Some(self.resync(shared, "the leader's epoch is older than one that was promised"));
+        }
+        self.quorate = mark.is_some();
+        self.epoch = epoch;
+        let mut current = None;
+        if epoch > shared.epochs.accepted {
+            shared.epochs.accepted = epoch;
+            shared.write_epochs();
+            current = Some(shared.epochs.current);
+        }
+        let last = match (shared.needs_snapshot, shared.may_vote) {
+            (true, _) => Zxid::ZERO,
+            (false, true) => shared.history.last(),
+            (false, false) => Zxid::NONE,
+        };
+        // A zxid below the log's end may only be said where it is not counted.
+        let current = current.filter(|_| !shared.needs_snapshot);
+        self.send(shared, Packet::AckEpoch { current, last }, When::Durable);
+        self.phase = Phase::AwaitingSync;
+        None
+    }
+
+    // Synchronisation.
+
+    fn on_sync_start(&mut self, shared: &mut Shared, packet: Packet) -> Option<Role> {
+        match packet {
+            Packet::Diff(zxid) => {
+                let committed = shared.history.last().min(zxid);
+                self.phase = Phase::Syncing(Sync { committed, ..Sync::default() });
+                None
+            }
+            Packet::Trunc(zxid) if shared.history.can_truncate(zxid) => {
+                shared.history.truncate(&mut shared.fx, zxid);
+                shared.withdraw_above(zxid);
+                self.phase = Phase::Syncing(Sync { committed: zxid, ..Sync::default() });
+                None
+            }
+            Packet::Trunc(zxid) => {
+                warn!(%zxid, delivered = %shared.history.delivered(), "the log cannot be cut there: asking for a snapshot");
+                shared.needs_snapshot = true;
+                Some(Role::Following(Box::new(Follower::start(shared, self.leader))))
+            }
+            Packet::Snap { zxid, .. } if zxid < shared.history.delivered() && !shared.needs_snapshot => {
+                Some(self.resync(shared, "the leader's snapshot lacks what was committed"))
+            }
+            Packet::Snap { zxid, ref body } => {
+                info!(%zxid, bytes = body.len(), "a snapshot came");
+                shared.fx.news(News::Install { zxid, body: body.clone() });
+                self.phase = Phase::Installing { snapshot: Box::new(packet), queue: VecDeque::new() };
+                None
+            }
+            Packet::Ping(_) => None,
+            _ => Some(self.resync(shared, "the synchronisation begins with none of DIFF, TRUNC and SNAP")),
+        }
+    }
+
+    /// The tree of a snapshot is in place.
+    pub(super) fn on_installed(&mut self, shared: &mut Shared, digest: u64) -> Option<Role> {
+        let Phase::Installing { snapshot, queue } = &mut self.phase else { return None };
+        let Packet::Snap { zxid, body } = snapshot.as_ref() else { return None };
+        let (zxid, body, queue) = (*zxid, body.clone(), std::mem::take(queue));
+        shared.history.replace(&mut shared.fx, zxid, body, digest);
+        shared.needs_snapshot = false;
+        self.phase = Phase::Syncing(Sync { committed: zxid, ..Sync::default() });
+        queue.into_iter().find_map(|packet| self.on_packet(shared, packet))
+    }
+
+    fn on_sync_packet(&mut self, shared: &mut Shared, packet: Packet) -> Option<Role> {
+        let is_acknowledged = matches!(self.phase, Phase::Acknowledged(_));
+        let (Phase::Syncing(sync) | Phase::Acknowledged(sync)) = &mut self.phase else { return None };
+        match packet {
+            Packet::Proposal(proposal) => {
+                if !shared.history.may_follow(proposal.zxid) {
+                    return Some(self.resync(shared, "a proposal does not follow the one before"));
+                }
+                sync.unacknowledged.push_back(proposal.zxid);
+                log(shared, proposal);
+                None
+            }
+            Packet::Commit(zxid) | Packet::CommitAndActivate { zxid, .. } => {
+                if shared.history.after(sync.committed).next().is_none_or(|next| next.zxid != zxid) {
+                    return Some(self.resync(shared, "a commit is not of the next proposal"));
+                }
+                sync.committed = zxid;
+                if !is_acknowledged {
+                    while sync.unacknowledged.pop_front_if(|waiting| *waiting <= zxid).is_some() {}
+                }
+                if let (true, Packet::CommitAndActivate { leader, .. }) = (is_acknowledged, packet) {
+                    self.activations.push_back((zxid, leader));
+                }
+                None
+            }
+            Packet::NewLeader { zxid, config } if !is_acknowledged => {
+                self.on_new_leader(shared, zxid, config)
+            }
+            Packet::UpToDate if is_acknowledged => self.on_up_to_date(shared),
+            Packet::Ping(_) => None,
+            _ => Some(self.resync(shared, "a packet has no place in the synchronisation")),
+        }
+    }
+
+    fn on_new_leader(&mut self, shared: &mut Shared, zxid: Zxid, config: Option<String>) -> Option<Role> {
+        if zxid != Zxid::new(self.epoch, 0) {
+            return Some(self.resync(shared, "NEWLEADER has another epoch than LEADERINFO"));
+        }
+        let Phase::Syncing(mut sync) = std::mem::replace(&mut self.phase, Phase::AwaitingSync) else {
+            return None;
+        };
+        match config.as_deref().map(Ensemble::parse) {
+            Some(Ok(ensemble)) => {
+                // What was proposed before and is not in the leader's history is void.
+                let was_withdrawn = shared.membership.withdraw();
+                let is_new = shared.membership.propose(ensemble.clone());
+                if was_withdrawn || is_new {
+                    shared.write_ensemble();
+                }
+                sync.ensemble = Some(ensemble);
+            }
+            Some(Err(error)) => warn!(%error, "the membership in NEWLEADER cannot be read"),
+            None => {}
+        }
+        // History, epoch, acknowledgement: writes become durable in the order asked for.
+        shared.epochs.current = self.epoch;
+        shared.may_vote = true;
+        shared.write_epochs();
+        self.send(shared, Packet::Ack(zxid), When::Durable);
+        self.phase = Phase::Acknowledged(sync);
+        None
+    }
+
+    fn on_up_to_date(&mut self, shared: &mut Shared) -> Option<Role> {
+        let Phase::Acknowledged(sync) = std::mem::replace(&mut self.phase, Phase::AwaitingSync) else {
+            return None;
+        };
+        if let Some(ensemble) = sync.ensemble {
+            shared.activate(ensemble);
+        }
+        shared.vote = Vote { leader: self.leader, epoch: raw_epoch(self.epoch), ..shared.vote };
+        self.send(shared, Packet::Ack(Zxid::new(self.epoch, 0)), When::Durable);
+        for zxid in sync.unacknowledged {
+            self.send(shared, Packet::Ack(zxid), When::Durable);
+        }
+        shared.history.commit(sync.committed);
+        self.phase = Phase::Live { serve_from: sync.committed, serving: false };
+        info!(leader = %self.leader, epoch = %self.epoch, committed = %sync.committed, "level with the leader");
+        self.after_commit(shared)
+    }
+
+    // Broadcast.
+
+    fn on_live_packet(&mut self, shared: &mut Shared, packet: Packet) -> Option<Role> {
+        match packet {
+            Packet::Proposal(proposal) => {
+                let zxid = proposal.zxid;
+                if zxid.epoch() != self.epoch || !shared.history.may_follow(zxid) {
+                    return Some(self.resync(shared, "a proposal does not follow the one before"));
+                }
+                log(shared, proposal);
+                self.send(shared, Packet::Ack(zxid), When::Durable);
+                None
+            }
+            Packet::Commit(zxid) => self.on_commit(shared, zxid),
+            Packet::CommitAndActivate { zxid, leader } => {
+                self.activations.push_back((zxid, leader));
+                self.on_commit(shared, zxid)
+            }
+            Packet::Ping(zxid) => {
+                let touched = std::mem::take(&mut self.touched).into_iter().collect();
+                self.send(shared, Packet::Pong { zxid, touched }, When::Free);
+                None
+            }
+            Packet::Revalidated { session, valid } => {
+                shared.fx.news(News::Revalidated(session, valid));
+                None
+            }
+            Packet::Sync => {
+                if self.pending_syncs > 0 {
+                    self.pending_syncs -= 1;
+                    shared.answer_sync(shared.history.committed());
+                }
+                None
+            }
+            Packet::HandOver { leader, last, round } if self.quorate => {
+                self.on_hand_over(shared, leader, last, round)
+            }
+            _ => Some(self.resync(shared, "a packet has no place in the broadcast")),
+        }
+    }
+
+    fn on_commit(&mut self, shared: &mut Shared, zxid: Zxid) -> Option<Role> {
+        if shared.history.next_uncommitted().is_none_or(|next| next.zxid != zxid) {
+            return Some(self.resync(shared, "a commit is not of the next proposal"));
+        }
+        shared.history.commit(zxid);
+        self.after_commit(shared)
+    }
+
+    /// Delivers what may be, and does what follows from it.
+    fn after_commit(&mut self, shared: &mut Shared) -> Option<Role> {
+        let Phase::Live { serve_from, serving } = &mut self.phase else { return None };
+        shared.deliver();
+        let delivered = shared.history.delivered();
+        *serving |= delivered >= *serve_from;
+        let is_serving = *serving;
+        while let Some((zxid, leader)) = self.activations.pop_front_if(|(zxid, _)| *zxid <= delivered) {
+            let proposed = shared.membership.proposed().filter(|proposed| proposed.version == zxid);
+            if let Some(ensemble) = proposed.cloned() {
+                shared.activate(ensemble);
+            }
+            if leader != self.leader {
+                info!(%leader, "a reconfig moves leadership");
+                let vote = Vote { leader, zxid, round: shared.vote.round + 1, epoch: shared.vote.epoch };
+                return Some(follow_or_lead(shared, vote));
+            }
+        }
+        if is_serving {
+            shared.set_status(match shared.member_role() {
+                MemberRole::Participant => Status::Following(self.leader, self.epoch),
+                MemberRole::Observer => Status::Observing(self.leader, self.epoch),
+            });
+        }
+        None
+    }
+
+    fn on_hand_over(
+        &mut self,
+        shared: &mut Shared,
+        leader: ServerId,
+        last: Zxid,
+        round: i64,
+    ) -> Option<Role> {
+        if leader == shared.id() && shared.history.last() != last {
+            return Some(self.resync(shared, "leadership was handed over to a server that is not level"));
+        }
+        info!(%leader, "the leader hands over");
+        let vote = Vote { leader, zxid: last, round, epoch: shared.vote.epoch };
+        Some(follow_or_lead(shared, vote))
+    }
+
+    // What the replica asks for.
+
+    fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Live { serving: true, .. })
+    }
+
+    pub(super) fn forward(&mut self, shared: &mut Shared, request: Forwarded) {
+        if self.is_serving() {
+            self.send(shared, Packet::Request(request), When::Free);
+        }
+    }
+
+    pub(super) fn sync(&mut self, shared: &mut Shared, session: SessionId, cxid: i32, path: &str) {
+        if self.is_serving() {
+            self.pending_syncs += 1;
+            let mut body = Writer::new();
+            body.string(path);
+            let (body, identities) = (body.finish(), Vec::new());
+            self.forward(shared, Forwarded { session, cxid, op: SYNC_OP, body, identities });
+        }
+    }
+
+    pub(super) fn revalidate(&mut self, shared: &mut Shared, session: SessionId, timeout_ms: i32) {
+        if self.is_serving() {
+            self.send(shared, Packet::Revalidate { session, timeout_ms }, When::Free);
+        }
+    }
+
+    pub(super) fn touch(&mut self, session: SessionId, timeout_ms: i32) {
+        self.touched.insert(session, timeout_ms);
+    }
+
+    pub(super) fn inspect(&self, picture: &mut ZabInspect) {
+        picture.pending_syncs = self.pending_syncs;
+        picture.leader_quorate = self.quorate;
+    }
+}
+
+/// Appends a proposal to the log, and takes note of the membership that it may propose.
+fn log(shared: &mut Shared, proposal: Proposal) {
+    if let Some(ensemble) = membership_of(&proposal) {
+        shared.note_proposed(ensemble);
+    }
+    shared.history.append(&mut shared.fx, proposal);
+}
+
+/// Takes the role that a designated leader leaves to this server, without an election: what makes it safe is the
+/// new epoch's quorum, not the votes.
+pub(super) fn follow_or_lead(shared: &mut Shared, vote: Vote) -> Role {
+    shared.round = shared.round.max(vote.round);
+    shared.vote = vote;
+    if vote.leader == shared.id() {
+        Role::Leading(Box::new(Leader::start(shared)))
+    } else {
+        Role::Following(Box::new(Follower::start(shared, vote.leader)))
+    }
+}
