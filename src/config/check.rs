@@ -28,7 +28,7 @@ pub struct Found {
     pub dynamic: Option<(String, String)>,
     /// Name and text of `myid` in `dataDir`; `None` if there is none.
     pub my_id: Option<(String, String)>,
-    /// This machine's host name, for `quorate.myidOffset`.
+    /// This machine's host name, for `quorate.myid.offset`.
     pub host_name: Option<String>,
 }
 
@@ -248,7 +248,7 @@ impl Checker<'_> {
         Access {
             skip_acl,
             super_digest: super_digest.map(|setting| setting.value.clone()),
-            super_digest_file: self.raw.value("quorate.superDigestFile").map(PathBuf::from),
+            super_password_file: self.raw.value("quorate.superPasswordFile").map(PathBuf::from),
         }
     }
 
@@ -277,15 +277,20 @@ impl Checker<'_> {
     }
 
     fn identity(&mut self) -> Option<IdentityFiles> {
-        let token = self.raw.setting("quorate.bootstrapTokenFile");
         let Some(file) = self.raw.value("quorate.ensembleIdFile") else {
-            if let Some(setting) = token {
-                self.problems.push(setting.problem("quorate.ensembleIdFile to be set too"));
+            for key in ["quorate.bootstrapTokenFile", "quorate.retiredFile"] {
+                if let Some(setting) = self.raw.setting(key) {
+                    self.problems.push(setting.problem("quorate.ensembleIdFile to be set too"));
+                }
             }
             return None;
         };
-        let bootstrap_token = self.raw.value("quorate.bootstrapTokenFile").map(PathBuf::from);
-        Some(IdentityFiles { ensemble_id: PathBuf::from(file), bootstrap_token })
+        let file_of = |key| self.raw.value(key).map(PathBuf::from);
+        Some(IdentityFiles {
+            ensemble_id: PathBuf::from(file),
+            bootstrap_token: file_of("quorate.bootstrapTokenFile"),
+            retired: file_of("quorate.retiredFile"),
+        })
     }
 
     fn log(&mut self) -> LogSettings {

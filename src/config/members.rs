@@ -66,8 +66,8 @@ impl Checker<'_> {
                 }
             }
         });
-        let Some(setting) = self.raw.setting("quorate.myidOffset") else { return of_file };
-        let offset = self.number("quorate.myidOffset", 0, 0..=255);
+        let Some(setting) = self.raw.setting("quorate.myid.offset") else { return of_file };
+        let offset = self.number("quorate.myid.offset", 0, 0..=255);
         let host = found.host_name.as_deref().unwrap_or_default();
         let short = host.split('.').next().unwrap_or_default();
         let ordinal = short.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse::<i64>().ok());

@@ -156,8 +156,8 @@ pub struct Access {
     pub skip_acl: bool,
     /// `DigestAuthenticationProvider.superDigest`: `super:` and the digest; `None` for no super user.
     pub super_digest: Option<String>,
-    /// `quorate.superDigestFile`: a file whose first line is such a digest; `None` for none.
-    pub super_digest_file: Option<PathBuf>,
+    /// `quorate.superPasswordFile`: a file whose first line is the password of the user `super`; `None` for none.
+    pub super_password_file: Option<PathBuf>,
 }
 
 /// The four-letter words that are answered; `srvr` always is.
@@ -183,9 +183,12 @@ pub struct Admin {
 pub struct IdentityFiles {
     /// `quorate.ensembleIdFile`: its first line is the ensemble's id.
     pub ensemble_id: PathBuf,
-    /// `quorate.bootstrapTokenFile`: first line the ensemble's id, second the ids of the servers that may vote with
-    /// an empty disk, separated by commas. `None`, or a file that does not exist, lets nobody.
+    /// `quorate.bootstrapTokenFile`: a token, then the ids of the servers that may vote with an empty disk, separated
+    /// by commas. `None`, or a file that does not exist, lets nobody.
     pub bootstrap_token: Option<PathBuf>,
+    /// `quorate.retiredFile`: disks that must not be resumed, one a line: an incarnation, or `id=N` for any disk of
+    /// that server. `None`, or a file that does not exist, retires none.
+    pub retired: Option<PathBuf>,
 }
 
 /// How logs are written.

@@ -58,7 +58,7 @@ fn one_participant_is_an_ensemble_only_without_standalone() {
 
 #[test]
 fn the_id_may_come_from_the_host_name() {
-    let text = format!("{TWO}quorate.myidOffset=1\n");
+    let text = format!("{TWO}quorate.myid.offset=1\n");
     let mut beside = Found { host_name: Some("main-2.main-peers".to_owned()), ..found(None) };
     let (config, _) = read(&text, &beside).expect("a good file");
     assert_eq!(config.id(), ServerId(3));
@@ -66,7 +66,7 @@ fn the_id_may_come_from_the_host_name() {
     let error = read(&text, &beside).expect_err("another server's disk");
     assert_eq!(
         error,
-        "zoo.cfg:7: quorate.myidOffset=1: expected 3 for the host \"main-2\", but myid on this disk holds 1"
+        "zoo.cfg:7: quorate.myid.offset=1: expected 3 for the host \"main-2\", but myid on this disk holds 1"
     );
 }
 
