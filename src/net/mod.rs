@@ -1,1 +1,21 @@
-//! Sockets.
+//! Sockets: the client port, the quorum port, the election port, the admin port.
+//!
+//! In: bytes, and what the loop wants sent. Out: events into the loop's inbox, and bytes.
+//!
+//! Always true:
+//! * any bytes on any port close that connection only, with one log line and bounded memory;
+//! * nothing here makes the loop wait: a queue that is full costs its connection.
+//!
+//! Not here: what an event does (`replica`), which effects there are to perform (`server`).
+
+pub mod admin;
+mod client;
+pub mod clients;
+pub mod dial;
+pub mod election;
+pub mod facts;
+pub mod health;
+pub mod metrics;
+pub mod quorum;
+pub mod stats;
+pub mod words;

@@ -1,0 +1,343 @@
+//! The admin port and the metrics port: HTTP for probes, for the operator and for Prometheus.
+//!
+//! In: requests. Out: states, reports, metrics; orders to hand over leadership or to send clients away.
+//!
+//! Always true:
+//! * a probe has no side effect and needs no other server;
+//! * what changes something needs the token, which is compared in constant time.
+//!
+//! Not here: ZooKeeper's own commands below `/commands`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::clients::Clients;
+use super::facts::Facts;
+use super::health::Health;
+use super::metrics::{self, Descriptors};
+use crate::base::{MemberRole, ServerId};
+use crate::zab::effects::Status;
+
+/// Connections at one time; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a request's head may take.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// The longest body of a request.
+const BODY_BYTES_MAX: usize = 4096;
+/// Pause after accepting went wrong.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Over how long clients are sent away, unless the request says so.
+const DRAIN_SECONDS: u64 = 5;
+const DRAIN_SECONDS_MAX: u64 = 600;
+
+type Answer = Response<Full<Bytes>>;
+
+/// What this port shows.
+#[derive(Clone)]
+pub struct Desk {
+    /// Whether the server lives, has started, serves.
+    pub health: Arc<Health>,
+    /// What the disk says about itself; `None` without an identity.
+    pub disk: Option<Disk>,
+    /// What requests that change something must bear; `None` refuses them all.
+    pub token: Option<String>,
+    /// Ends everything.
+    pub stop: CancellationToken,
+    /// Every task is waited for at the end.
+    pub tasks: TaskTracker,
+}
+
+/// What a disk with an identity says about itself.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// The ensemble that it belongs to.
+    pub ensemble_id: String,
+    /// Made once for each disk.
+    pub incarnation: String,
+    /// `Bootstrap`, `Join` or `Resume`.
+    pub start_mode: &'static str,
+}
+
+/// Which of the two ports a connection came in on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// For people and the operator.
+    Admin,
+    /// For Prometheus.
+    Metrics,
+}
+
+/// Answers on this listener until everything ends.
+pub fn listen(desk: Desk, port: Port, listener: TcpListener) {
+    let tasks = desk.tasks.clone();
+    tasks.spawn(accept(desk, port, listener));
+}
+
+async fn accept(desk: Desk, port: Port, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = async {
+            let place = places.clone().acquire_owned().await.expect("the places are never closed");
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = desk.stop.cancelled() => return,
+            accepted = accepted => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, ?port, "accept");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let desk = desk.clone();
+        desk.tasks.clone().spawn(async move {
+            let serve = service_fn(|request| {
+                let desk = &desk;
+                async move { Ok::<_, Infallible>(answer(desk, port, request).await) }
+            });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(16 << 10);
+            let connection = http.serve_connection(TokioIo::new(stream), serve);
+            tokio::select! {
+                () = desk.stop.cancelled() => {}
+                served = connection => drop(served), // a broken request concerns only who sent it
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn answer(desk: &Desk, port: Port, request: Request<Incoming>) -> Answer {
+    let path = request.uri().path().to_owned();
+    let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    match (port, path.as_str()) {
+        (Port::Metrics, "/metrics") if is_reading => metrics(desk).await,
+        (Port::Admin, "/livez") if is_reading => probe(desk.health.is_alive()),
+        (Port::Admin, "/startupz") if is_reading => probe(desk.health.has_started()),
+        (Port::Admin, "/readyz") if is_reading => probe(is_ready(desk).await),
+        (Port::Admin, "/v1/member") if is_reading => member(desk).await,
+        (Port::Admin, "/v1/transfer" | "/v1/drain") if request.method() == Method::POST => {
+            if let Some(refusal) = refuse(desk, &request) {
+                return refusal;
+            }
+            let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
+            let Ok(body) = body else { return refusal(StatusCode::BAD_REQUEST, "the body cannot be read") };
+            let order = match body.to_bytes() {
+                bytes if bytes.is_empty() => Ok(json!({})),
+                bytes => serde_json::from_slice::<Value>(&bytes),
+            };
+            let Ok(order) = order else { return refusal(StatusCode::BAD_REQUEST, "the body is no JSON") };
+            if path == "/v1/drain" { drain(desk, &order) } else { transfer(desk, &order).await }
+        }
+        (Port::Metrics, "/metrics")
+        | (Port::Admin, "/livez" | "/startupz" | "/readyz" | "/v1/member" | "/v1/transfer" | "/v1/drain") => {
+            refusal(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path")
+        }
+        (_, _) => refusal(StatusCode::NOT_FOUND, "there is nothing at this path"),
+    }
+}
+
+/// Whether this member serves its role.
+async fn is_ready(desk: &Desk) -> Result<(), String> {
+    let Some(clients) = desk.health.clients() else { return Err("it is starting".to_owned()) };
+    if clients.is_draining() {
+        return Err("it is draining".to_owned());
+    }
+    match clients.shared.asker.ask().await {
+        None => Err("its loop does not answer".to_owned()),
+        Some(facts) if facts.serves() => Ok(()),
+        Some(facts) => Err(format!("it does not serve: {:?}", facts.status)),
+    }
+}
+
+fn probe(outcome: Result<(), String>) -> Answer {
+    match outcome {
+        Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
+        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn metrics(desk: &Desk) -> Answer {
+    let Some(clients) = desk.health.clients() else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "it is starting\n".to_owned());
+    };
+    let Some(facts) = clients.shared.asker.ask().await else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "its loop does not answer\n".to_owned());
+    };
+    let metrics = metrics::collect(&facts, &clients.shared.stats, clients.count(), Descriptors::read());
+    let mut answer = text(StatusCode::OK, metrics::to_prometheus(&metrics));
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    answer.headers_mut().insert(CONTENT_TYPE, kind.parse().expect("a header value"));
+    answer
+}
+
+async fn member(desk: &Desk) -> Answer {
+    let Some(clients) = desk.health.clients() else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "it is starting");
+    };
+    match clients.shared.asker.ask().await {
+        Some(facts) => json_answer(StatusCode::OK, &report(desk, &facts, &clients)),
+        None => refusal(StatusCode::SERVICE_UNAVAILABLE, "its loop does not answer"),
+    }
+}
+
+/// The document of `GET /v1/member`.
+fn report(desk: &Desk, facts: &Facts, clients: &Clients) -> Value {
+    let role = match facts.status {
+        Status::Leading(_) | Status::Standalone => "Leader",
+        Status::Following(..) => "Follower",
+        Status::Observing(..) => "Observer",
+        Status::Looking | Status::Discovering | Status::Joining(_) => "Looking",
+    };
+    let epoch = match facts.status {
+        Status::Leading(epoch) | Status::Following(_, epoch) | Status::Observing(_, epoch) => epoch,
+        Status::Looking | Status::Discovering | Status::Joining(_) | Status::Standalone => {
+            facts.epochs.current
+        }
+    };
+    let role_of = |id: ServerId| match facts.ensemble.members.get(&id).map(|member| member.role) {
+        Some(MemberRole::Participant) => "Follower",
+        Some(MemberRole::Observer) | None => "Observer",
+    };
+    let mut synced = Vec::new();
+    if let Status::Leading(_) | Status::Standalone = facts.status {
+        synced.push(json!({"id": facts.id.0, "role": "Leader", "lag": 0}));
+        for learner in facts.learners.iter().filter(|learner| learner.is_synced) {
+            synced.push(json!({"id": learner.id.0, "role": role_of(learner.id), "lag": learner.lag}));
+        }
+    }
+    let disk = desk.disk.as_ref();
+    let has_leader = facts.serves();
+    json!({
+        "apiVersion": 1,
+        "ensembleId": disk.map(|disk| &disk.ensemble_id),
+        "incarnation": disk.map(|disk| &disk.incarnation),
+        "startMode": disk.map_or("Plain", |disk| disk.start_mode),
+        "id": facts.id.0,
+        "role": role,
+        "serving": facts.serves(),
+        "draining": clients.is_draining(),
+        "leaderId": facts.leader().filter(|_| has_leader).map(|leader| leader.0),
+        "epoch": epoch.0,
+        "acceptedEpoch": facts.epochs.accepted.0,
+        "leaderSinceSeconds": has_leader.then_some(facts.status_age.0 / 1000),
+        "lastZxid": facts.last_logged.to_string(),
+        "appliedZxid": facts.last_applied.to_string(),
+        "config": {
+            "version": facts.ensemble.version.to_string(),
+            "content": facts.ensemble.lines().join("\n"),
+        },
+        "pendingConfigVersion": facts.ensemble_proposed.as_ref().map(|ensemble| ensemble.version.to_string()),
+        "synced": synced,
+        "pendingSyncs": facts.syncs_pending,
+        "connections": clients.count(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptimeSeconds": desk.health.uptime().0 / 1000,
+    })
+}
+
+async fn transfer(desk: &Desk, order: &Value) -> Answer {
+    let Some(clients) = desk.health.clients() else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "it is starting");
+    };
+    let to = match order.get("to") {
+        None | Some(Value::Null) => None,
+        Some(to) => match to.as_i64() {
+            Some(id) => Some(ServerId(id)),
+            None => return refusal(StatusCode::BAD_REQUEST, "\"to\" is no server's id"),
+        },
+    };
+    info!(?to, "asked to hand over leadership");
+    match clients.shared.asker.transfer(to).await {
+        Some(Ok(leader)) => json_answer(StatusCode::OK, &json!({"leaderId": leader.0})),
+        Some(Err(reason)) => refusal(StatusCode::CONFLICT, &reason),
+        None => refusal(StatusCode::SERVICE_UNAVAILABLE, "its loop does not answer"),
+    }
+}
+
+fn drain(desk: &Desk, order: &Value) -> Answer {
+    let Some(clients) = desk.health.clients() else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "it is starting");
+    };
+    let seconds = match order.get("seconds") {
+        None | Some(Value::Null) => DRAIN_SECONDS,
+        Some(seconds) => match seconds.as_u64().filter(|seconds| *seconds <= DRAIN_SECONDS_MAX) {
+            Some(seconds) => seconds,
+            None => return refusal(StatusCode::BAD_REQUEST, "\"seconds\" is no number from 0 to 600"),
+        },
+    };
+    info!(seconds, "asked to send clients away");
+    clients.drain(Duration::from_secs(seconds));
+    json_answer(StatusCode::ACCEPTED, &json!({"connections": clients.count(), "seconds": seconds}))
+}
+
+/// Why a request that changes something is refused; `None` if it bears the token.
+fn refuse(desk: &Desk, request: &Request<Incoming>) -> Option<Answer> {
+    let Some(token) = &desk.token else {
+        return Some(refusal(
+            StatusCode::FORBIDDEN,
+            "quorate.adminTokenFile is not set, so nobody may do this",
+        ));
+    };
+    let given = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+    let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
+    match given {
+        Some(given) if is_equal(given, token.as_bytes()) => None,
+        Some(_) => Some(refusal(StatusCode::UNAUTHORIZED, "this is not the token")),
+        None => Some(refusal(StatusCode::UNAUTHORIZED, "Authorization: Bearer TOKEN is missing")),
+    }
+}
+
+/// Compares without telling by its time where the first difference is.
+fn is_equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+fn refusal(status: StatusCode, reason: &str) -> Answer {
+    json_answer(status, &json!({ "error": reason }))
+}
+
+fn json_answer(status: StatusCode, value: &Value) -> Answer {
+    let mut answer = text(status, format!("{value}\n"));
+    answer.headers_mut().insert(CONTENT_TYPE, "application/json".parse().expect("a header value"));
+    answer
+}
+
+fn text(status: StatusCode, text: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, "text/plain; charset=utf-8".parse().expect("a header value"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_equal_only_to_itself() {
+        assert!(is_equal(b"abc", b"abc"));
+        for other in [&b"abd"[..], b"ab", b"abcd", b""] {
+            assert!(!is_equal(other, b"abc"));
+        }
+    }
+}

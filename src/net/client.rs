@@ -1,0 +1,331 @@
+//! One client's connection: its first four bytes, its frames, its replies, its end.
+//!
+//! In: a socket, and what the loop tells. Out: events for the loop, bytes for the client.
+//!
+//! Always true:
+//! * nothing is read while replies wait to be written, or while the loop has too much of this client;
+//! * an orderly end writes what is queued and closes without a reset; an abrupt one may lose it;
+//! * the loop hears of a connection's end once, and only if it heard of the connection.
+//!
+//! Not here: what a frame does (`replica::conn`), limits on connections (`clients`).
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::clients::{Admitted, Clients};
+use super::words;
+use crate::base::Millis;
+use crate::proto::frame;
+use crate::replica::conn::Conn;
+use crate::replica::event::{Ask, Closing, Event, ToClient};
+
+/// How much is read at once.
+const READ_BYTES: usize = 16 << 10;
+/// Frames that are taken before what they led to is written, at most.
+const FRAMES_AT_ONCE: usize = 64;
+/// Bytes of replies that so many frames should lead to; with large replies fewer are taken.
+const REPLY_BYTES_AT_ONCE: usize = 256 << 10;
+/// What the loop told that is taken at once.
+const TOLD_AT_ONCE: usize = 256;
+/// How long a client may take nothing of what is written.
+const WRITE_WAIT: Duration = Duration::from_secs(60);
+/// How long the end of a connection may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Bytes of a client that are thrown away before its connection is closed.
+const FAREWELL_BYTES: usize = 64 << 10;
+
+/// Runs a connection to its end.
+pub(super) async fn run(mut stream: TcpStream, admitted: Admitted, mut told: mpsc::Receiver<ToClient>) {
+    let clients = Arc::clone(&admitted.clients);
+    let abort = admitted.entry.abort.clone();
+    drop(stream.set_nodelay(true)); // a socket that is gone already tells so when it is read
+    let mut bytes = BytesMut::new();
+    let first = tokio::select! {
+        () = abort.cancelled() => return,
+        first = timeout(clients.shared.limits.sessionless_timeout.as_duration(), read_first(&mut stream, &mut bytes)) => first,
+    };
+    let Ok(first) = first else {
+        clients.shared.stats.sessionless_expired.add(1);
+        return;
+    };
+    let Ok(Some(first)) = first else { return };
+    if let Some(word) = words::find(first) {
+        clients.shared.stats.packets_received.add(1);
+        clients.shared.stats.bytes_received.add(4);
+        let answer = words::answer(word, &clients).await;
+        drop(admitted);
+        tokio::select! {
+            () = abort.cancelled() => {}
+            () = farewell(stream, answer.as_bytes()) => {}
+        }
+        return;
+    }
+    if !clients.is_serving() || clients.is_draining() || clients.is_quiet() {
+        clients.shared.stats.closed_not_serving.add(1);
+        return;
+    }
+    let now = (clients.shared.clock)();
+    let conn = Conn::new(now, admitted.id, admitted.entry.from.ip(), Arc::clone(&clients.shared.service));
+    let mut session = Session {
+        conn,
+        stream,
+        admitted,
+        bytes,
+        asked: VecDeque::new(),
+        is_known: false,
+        events: Vec::new(),
+        frames_at_once: FRAMES_AT_ONCE,
+    };
+    let end = tokio::select! {
+        () = abort.cancelled() => Closing::Abrupt,
+        end = session.serve(&mut told) => end,
+    };
+    session.end(end).await;
+}
+
+/// The first four bytes, left in `bytes`; `None` if the client goes before.
+async fn read_first(stream: &mut TcpStream, bytes: &mut BytesMut) -> io::Result<Option<[u8; 4]>> {
+    loop {
+        if let Some(first) = bytes.first_chunk::<4>() {
+            return Ok(Some(*first));
+        }
+        bytes.reserve(READ_BYTES);
+        if stream.read_buf(bytes).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// Writes, and closes so that what was written arrives although the client sent more.
+async fn farewell(mut stream: TcpStream, last: &[u8]) {
+    let say = async {
+        stream.write_all(last).await?;
+        stream.shutdown().await?;
+        let mut left = FAREWELL_BYTES;
+        let mut bytes = [0; 4096];
+        loop {
+            let count = stream.read(&mut bytes).await?;
+            left = left.saturating_sub(count);
+            if count == 0 || left == 0 {
+                return io::Result::Ok(());
+            }
+        }
+    };
+    drop(timeout(FAREWELL, say).await); // the client may be gone: there is nobody to tell
+}
+
+/// A connection that talks the client protocol.
+struct Session {
+    conn: Conn,
+    stream: TcpStream,
+    admitted: Admitted,
+    /// What was read and not taken.
+    bytes: BytesMut,
+    /// When each request that is in the loop came, and what it is.
+    asked: VecDeque<(Instant, Kind)>,
+    /// Whether the loop has heard of it.
+    is_known: bool,
+    /// Events that the loop has not got yet.
+    events: Vec<Event>,
+    /// How many frames are taken before replies are written.
+    frames_at_once: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Update,
+}
+
+impl Session {
+    async fn serve(&mut self, told: &mut mpsc::Receiver<ToClient>) -> Closing {
+        let clients = Arc::clone(&self.admitted.clients);
+        let mut batch = Vec::new();
+        let mut may_have_frames = true;
+        loop {
+            let wants_frames = self.conn.wants_frames() && !clients.is_quiet();
+            if may_have_frames && wants_frames {
+                match self.take_frames(&clients) {
+                    Ok(more) => may_have_frames = more,
+                    Err(error) => {
+                        warn!(from = %self.admitted.entry.from, %error, "a client's connection is closed");
+                        return Closing::Abrupt;
+                    }
+                }
+            }
+            if let Err(end) = self.flush(&clients).await {
+                return end;
+            }
+            if let Some(closing) = self.conn.closing() {
+                return closing;
+            }
+            let wants_frames = self.conn.wants_frames() && !clients.is_quiet();
+            if may_have_frames && wants_frames {
+                if let Ok(first) = told.try_recv() {
+                    batch.push(first);
+                    self.take_told(&mut batch, &clients);
+                }
+                continue;
+            }
+            let deadline = self.conn.deadline();
+            let wait = async {
+                match deadline {
+                    Some(at) => sleep(after(at, (clients.shared.clock)())).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // A frame may be longer than what one read brings, but no longer than the limit.
+            if wants_frames {
+                self.bytes.reserve(READ_BYTES);
+            }
+            tokio::select! {
+                biased;
+                count = told.recv_many(&mut batch, TOLD_AT_ONCE) => {
+                    if count == 0 {
+                        return Closing::Abrupt;
+                    }
+                }
+                count = self.stream.read_buf(&mut self.bytes), if wants_frames => {
+                    match count {
+                        Ok(0) | Err(_) => return Closing::Abrupt,
+                        Ok(count) => clients.shared.stats.bytes_received.add(count as u64),
+                    }
+                    may_have_frames = true;
+                }
+                () = wait => self.conn.on_tick((clients.shared.clock)()),
+            }
+            self.take_told(&mut batch, &clients);
+            may_have_frames |= !self.bytes.is_empty();
+        }
+    }
+
+    /// Takes frames; tells whether there may be more.
+    fn take_frames(&mut self, clients: &Clients) -> Result<bool, crate::base::wire::DecodeError> {
+        let now = (clients.shared.clock)();
+        let began = Instant::now();
+        let mut frames = Vec::new();
+        while frames.len() < self.frames_at_once {
+            let Some(frame) = frame::split(&mut self.bytes, clients.shared.limits.frame_bytes_max)? else {
+                break;
+            };
+            frames.push(frame);
+        }
+        let (count, more) = (frames.len() as u64, frames.len() == self.frames_at_once);
+        if count == 0 {
+            return Ok(false);
+        }
+        self.conn.on_frames(now, frames);
+        clients.shared.stats.packets_received.add(count);
+        self.admitted.entry.received.fetch_add(count, Relaxed);
+        self.events.extend(self.conn.take_events());
+        let is_asked = |event: &&Event| matches!(event, Event::Request(..) | Event::ClientUp(..));
+        let local = count.saturating_sub(self.events.iter().filter(is_asked).count() as u64);
+        if local > 0 {
+            let took = millis(began.elapsed());
+            clients.shared.stats.latency.observe_many(took, local);
+            clients.shared.stats.read_latency.observe_many(took, local);
+            clients.shared.stats.packets_sent.add(local);
+            self.admitted.entry.sent.fetch_add(local, Relaxed);
+        }
+        Ok(more)
+    }
+
+    /// Takes what the loop told.
+    fn take_told(&mut self, batch: &mut Vec<ToClient>, clients: &Clients) {
+        if batch.is_empty() {
+            return;
+        }
+        let now = (clients.shared.clock)();
+        let stats = &clients.shared.stats;
+        for told in batch.drain(..) {
+            if let ToClient::Reply(reply) = &told {
+                self.admitted.entry.mailbox_bytes.fetch_sub(reply.frame.len(), Relaxed);
+                stats.packets_sent.add(1);
+                self.admitted.entry.sent.fetch_add(1, Relaxed);
+                if let Some((at, kind)) = self.asked.pop_front() {
+                    let took = millis(at.elapsed());
+                    stats.latency.observe(took);
+                    match kind {
+                        Kind::Read => stats.read_latency.observe(took),
+                        Kind::Update => stats.update_latency.observe(took),
+                    }
+                }
+            }
+            self.conn.on_effect(now, told);
+        }
+        self.admitted.entry.queued.store(u32::try_from(self.asked.len()).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Hands events to the loop and bytes to the client.
+    async fn flush(&mut self, clients: &Clients) -> Result<(), Closing> {
+        self.events.extend(self.conn.take_events());
+        for event in self.events.drain(..) {
+            match &event {
+                Event::ClientUp(..) => {
+                    self.is_known = true;
+                    clients.shared.stats.connection_requests.add(1);
+                }
+                Event::Request(_, request) => {
+                    let kind = match &request.ask {
+                        Ask::Write { .. } => Kind::Update,
+                        Ask::Sync(_) | Ask::Local(_) => Kind::Read,
+                    };
+                    self.asked.push_back((Instant::now(), kind));
+                }
+                _ => {}
+            }
+            if clients.shared.inbox.send(event).await.is_err() {
+                return Err(Closing::Abrupt);
+            }
+        }
+        let bytes = self.conn.take_bytes();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let per_frame = (bytes.len() / self.frames_at_once).max(1);
+        self.frames_at_once = (REPLY_BYTES_AT_ONCE / per_frame).clamp(1, FRAMES_AT_ONCE);
+        clients.shared.stats.response_bytes.add(bytes.len() as u64);
+        clients.shared.stats.response_sizes.observe(bytes.len());
+        let written = timeout(WRITE_WAIT, self.stream.write_all(&bytes)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            debug!(from = %self.admitted.entry.from, "a client does not take what is written");
+            return Err(Closing::Abrupt);
+        }
+        Ok(())
+    }
+
+    async fn end(mut self, closing: Closing) {
+        let clients = Arc::clone(&self.admitted.clients);
+        self.conn.on_gone((clients.shared.clock)());
+        for event in self.conn.take_events() {
+            if self.is_known {
+                drop(clients.shared.inbox.send(event).await);
+            }
+        }
+        let Session { stream, admitted, .. } = self;
+        drop(admitted);
+        match closing {
+            Closing::Abrupt => {}
+            Closing::Orderly => farewell(stream, &[]).await,
+        }
+    }
+}
+
+/// The time from `now` until the clock shows `at`, which it does not before its next millisecond.
+fn after(at: Millis, now: Millis) -> Duration {
+    (at.since(now) + Millis(1)).as_duration()
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

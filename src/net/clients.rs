@@ -1,0 +1,301 @@
+//! The client port: connections in, within limits; one task each, from its first four bytes to its end.
+//!
+//! In: sockets of clients, and what the loop tells them. Out: events for the loop, bytes for clients.
+//!
+//! Always true:
+//! * a client that does not take its replies, or sends more than is served, costs bounded memory and waits;
+//! * a connection over a limit is closed without an answer;
+//! * what one wake-up of a connection brings is written by one call.
+//!
+//! Not here: what a frame does (`replica::conn`), the answers to words (`words`).
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::client;
+use super::facts::Asker;
+use super::stats::Stats;
+use super::words::Lexicon;
+use crate::base::{ConnId, Millis, Zxid};
+use crate::config::Connections;
+use crate::replica::conn::Service;
+use crate::replica::event::{Closing, Event, ToClient};
+
+/// What the loop may have told a connection that did not take it yet; more closes the connection.
+const MAILBOX_MAX: usize = 4096;
+/// Bytes of replies that may wait for a connection; more close it.
+const MAILBOX_BYTES_MAX: usize = 64 << 20;
+/// Pause after accepting went wrong, so that a lack of descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every connection shares.
+pub struct Shared {
+    /// Limits.
+    pub limits: Connections,
+    /// Tree, watches and settings.
+    pub service: Arc<Service>,
+    /// The loop.
+    pub inbox: mpsc::Sender<Event>,
+    /// What is counted.
+    pub stats: Arc<Stats>,
+    /// The words.
+    pub lexicon: Lexicon,
+    /// Where the words get their facts.
+    pub asker: Asker,
+    /// The monotonic clock.
+    pub clock: fn() -> Millis,
+    /// Every task is waited for at the end.
+    pub tasks: TaskTracker,
+    /// Ends everything.
+    pub stop: CancellationToken,
+}
+
+/// The client port.
+pub struct Clients {
+    /// What connections share.
+    pub shared: Shared,
+    is_serving: AtomicBool,
+    is_draining: AtomicBool,
+    is_quiet: AtomicBool,
+    next: AtomicU64,
+    open: Mutex<HashMap<ConnId, Arc<Entry>>>,
+    per_address: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// A connection, as others see it.
+pub struct Entry {
+    /// The client's address.
+    pub from: SocketAddr,
+    /// What the loop tells it.
+    mailbox: mpsc::Sender<ToClient>,
+    /// Bytes of replies in the mailbox.
+    pub(super) mailbox_bytes: AtomicUsize,
+    /// Ends the connection at once.
+    pub(super) abort: CancellationToken,
+    /// Requests received.
+    pub received: AtomicU64,
+    /// Replies and events sent.
+    pub sent: AtomicU64,
+    /// Requests in progress.
+    pub queued: AtomicU32,
+}
+
+impl Clients {
+    /// A port that is not listened on yet.
+    pub fn new(shared: Shared) -> Arc<Clients> {
+        Arc::new(Clients {
+            shared,
+            is_serving: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
+            is_quiet: AtomicBool::new(false),
+            next: AtomicU64::new(1),
+            open: Mutex::default(),
+            per_address: Mutex::default(),
+        })
+    }
+
+    /// Accepts on this listener until the token is cancelled.
+    pub fn listen(self: &Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+        self.shared.tasks.spawn(accept(Arc::clone(self), listener, stop));
+    }
+
+    /// Tells a connection something; nothing if it is gone.
+    pub fn tell(&self, conn: ConnId, told: ToClient) {
+        let Some(entry) = self.open().get(&conn).cloned() else { return };
+        entry.tell(told, &self.shared.stats);
+    }
+
+    /// Events of txns up to this one wait for these connections.
+    pub fn notify(&self, zxid: Zxid, conns: &[ConnId]) {
+        let open = self.open();
+        for entry in conns.iter().filter_map(|conn| open.get(conn)) {
+            entry.tell(ToClient::Notify(zxid), &self.shared.stats);
+        }
+    }
+
+    /// Serves clients from here on.
+    pub fn serve(&self) {
+        self.is_serving.store(true, Relaxed);
+    }
+
+    /// Closes every connection, and the ones that come, until `serve`.
+    pub fn close_all(&self) {
+        self.is_serving.store(false, Relaxed);
+        for entry in self.open().values() {
+            entry.abort.cancel();
+        }
+    }
+
+    /// Turns new connections away and closes the open ones, spread over this time.
+    pub fn drain(self: &Arc<Self>, over: Duration) {
+        self.is_draining.store(true, Relaxed);
+        let clients = Arc::clone(self);
+        self.shared.tasks.spawn(async move {
+            let entries: Vec<Arc<Entry>> = clients.open().values().cloned().collect();
+            let pause = over / u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX);
+            for entry in entries {
+                entry.abort.cancel();
+                tokio::select! {
+                    () = clients.shared.stop.cancelled() => return,
+                    () = sleep(pause) => {}
+                }
+            }
+        });
+    }
+
+    /// Takes no more requests from anybody; what is asked already is answered.
+    pub fn read_no_more(&self) {
+        self.is_quiet.store(true, Relaxed);
+    }
+
+    /// Whether no more requests are taken.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_quiet.load(Relaxed)
+    }
+
+    /// Closes every connection once its replies are written.
+    pub fn dismiss(&self) {
+        for entry in self.open().values() {
+            entry.tell(ToClient::Drop(Closing::Orderly), &self.shared.stats);
+        }
+    }
+
+    /// Whether new connections are turned away.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Relaxed)
+    }
+
+    /// Whether clients are served.
+    pub fn is_serving(&self) -> bool {
+        self.is_serving.load(Relaxed)
+    }
+
+    /// Every connection, in the order in which they came.
+    pub fn entries(&self) -> Vec<Arc<Entry>> {
+        let mut entries: Vec<_> = self.open().iter().map(|(id, entry)| (*id, Arc::clone(entry))).collect();
+        entries.sort_by_key(|(id, _)| *id);
+        entries.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// How many connections there are.
+    pub fn count(&self) -> usize {
+        self.open().len()
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<ConnId, Arc<Entry>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection; `None` if a limit is reached.
+    fn admit(self: &Arc<Self>, from: SocketAddr) -> Option<(Admitted, mpsc::Receiver<ToClient>)> {
+        let limits = &self.shared.limits;
+        let mut per_address = self.per_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = per_address.entry(from.ip()).or_default();
+        let is_over = |max: u32, count: usize| max != 0 && count >= max as usize;
+        let is_over_any =
+            is_over(limits.per_address_max, *count as usize) || is_over(limits.total_max, self.count());
+        if is_over_any {
+            if *count == 0 {
+                per_address.remove(&from.ip());
+            }
+            return None;
+        }
+        *count += 1;
+        drop(per_address);
+        let id = ConnId(self.next.fetch_add(1, Relaxed));
+        let (mailbox, told) = mpsc::channel(MAILBOX_MAX);
+        let entry = Arc::new(Entry {
+            from,
+            mailbox,
+            mailbox_bytes: AtomicUsize::new(0),
+            abort: self.shared.stop.child_token(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            queued: AtomicU32::new(0),
+        });
+        self.open().insert(id, Arc::clone(&entry));
+        Some((Admitted { id, entry, clients: Arc::clone(self) }, told))
+    }
+}
+
+impl Entry {
+    fn tell(&self, told: ToClient, stats: &Stats) {
+        let bytes = match &told {
+            ToClient::Reply(reply) => reply.frame.len(),
+            ToClient::Connected(_) | ToClient::Notify(_) => 0,
+            ToClient::Drop(Closing::Orderly) => 0,
+            ToClient::Drop(Closing::Abrupt) => {
+                stats.connections_dropped.add(1);
+                self.abort.cancel();
+                return;
+            }
+        };
+        let waiting = self.mailbox_bytes.fetch_add(bytes, Relaxed) + bytes;
+        let is_full = match self.mailbox.try_send(told) {
+            Ok(()) => waiting > MAILBOX_BYTES_MAX,
+            Err(mpsc::error::TrySendError::Full(_)) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        };
+        if is_full && !self.abort.is_cancelled() {
+            warn!(from = %self.from, waiting_bytes = waiting, "a client takes too little and is closed");
+            stats.connections_dropped.add(1);
+            self.abort.cancel();
+        }
+    }
+}
+
+/// A connection's place among the others, given back when it ends.
+pub(super) struct Admitted {
+    /// Its number.
+    pub(super) id: ConnId,
+    /// How others see it.
+    pub(super) entry: Arc<Entry>,
+    /// The port.
+    pub(super) clients: Arc<Clients>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.clients.open().remove(&self.id);
+        let mut per_address = self.clients.per_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = per_address.get_mut(&self.entry.from.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                per_address.remove(&self.entry.from.ip());
+            }
+        }
+    }
+}
+
+async fn accept(clients: Arc<Clients>, listener: TcpListener, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, from) = match accepted {
+            Ok((stream, from)) => (stream, SocketAddr::new(from.ip().to_canonical(), from.port())),
+            Err(error) => {
+                warn!(%error, "accept on the client port");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some((admitted, told)) = clients.admit(from) else {
+            debug!(%from, "a connection over a limit is closed");
+            clients.shared.stats.connections_rejected.add(1);
+            continue;
+        };
+        clients.shared.tasks.spawn(client::run(stream, admitted, told));
+    }
+}

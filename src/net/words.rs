@@ -1,0 +1,227 @@
+//! Four-letter words: what is asked by the first four bytes of a connection.
+//!
+//! In: a word, and what the server knows. Out: a text, after which the connection is closed.
+//!
+//! Always true:
+//! * a text has ZooKeeper's shape to the byte, but for the version that it names;
+//! * a word that is not allowed is answered by a sentence that says so.
+//!
+//! Not here: reading and writing (`client`).
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::clients::Clients;
+use super::facts::Facts;
+use super::metrics::{self, Descriptors, decimal};
+use crate::base::{Ensemble, MemberRole};
+use crate::config::{Config, Mode, Words};
+use crate::zab::effects::Status;
+
+/// The version of ZooKeeper whose behaviour this is; agents read the number at its start.
+pub const VERSION: &str =
+    concat!("3.9.5-quorate-", env!("CARGO_PKG_VERSION"), ", built on 2026-01-10 12:00 UTC");
+/// What is said while there is no leader.
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
+
+/// Every word that ZooKeeper knows; any other four bytes are the length of a frame.
+const KNOWN: &[&str] = &[
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr",
+    "stat", "stmk", "wchc", "wchp", "wchs",
+];
+/// What telnet sends for an interrupt, and the name that ZooKeeper has for it.
+const TELNET_INTERRUPT: ([u8; 4], &str) = ([0xff, 0xf4, 0xff, 0xfd], "telnet close");
+
+/// Which words are answered, and what the configuration has to say.
+#[derive(Clone, Debug)]
+pub struct Lexicon {
+    allowed: Words,
+    /// The first lines of `conf`.
+    conf: String,
+    /// The lines of `conf` about the ensemble; `None` alone.
+    conf_ensemble: Option<String>,
+    /// `dataDir` and `dataLogDir`, with their `version-2`.
+    dirs: [std::path::PathBuf; 2],
+}
+
+impl Lexicon {
+    /// What a configuration allows and says.
+    pub fn new(config: &Config) -> Lexicon {
+        let port = config.client.as_ref().map_or(-1, |listen| i32::from(listen.port));
+        let conf = format!(
+            "tickTime={}\nmaxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\n\
+             clientPortListenBacklog={}\nserverId={}\n",
+            config.tick.0,
+            config.connections.per_address_max,
+            config.session_timeout_min.0,
+            config.session_timeout_max.0,
+            config.connections.backlog,
+            config.id()
+        );
+        let conf_ensemble = match &config.mode {
+            Mode::Standalone => None,
+            Mode::Ensemble(mode) => {
+                let (init, sync) = (mode.init_limit_ticks, mode.sync_limit_ticks);
+                Some(format!("initLimit={init}\nsyncLimit={sync}\nelectionAlg=3\n"))
+            }
+        };
+        let dirs = [config.data_dir.join("version-2"), config.data_log_dir.join("version-2")];
+        let conf = format!("clientPort={port}\nsecureClientPort=-1\n\0{conf}");
+        Lexicon { allowed: config.words.clone(), conf, conf_ensemble, dirs }
+    }
+
+    fn conf(&self, facts: &Facts) -> String {
+        let [data, log] = &self.dirs;
+        let dirs = format!(
+            "dataDir={}\ndataDirSize={}\ndataLogDir={}\ndataLogSize={}\n",
+            data.display(),
+            size_of(data),
+            log.display(),
+            size_of(log)
+        );
+        let mut text = self.conf.replace('\0', &dirs);
+        if let Some(lines) = &self.conf_ensemble {
+            text.push_str(lines);
+            text.push_str(&membership(facts));
+        }
+        text
+    }
+}
+
+/// The word that four bytes are; `None` for the length of a frame.
+pub fn find(first: [u8; 4]) -> Option<&'static str> {
+    if first == TELNET_INTERRUPT.0 {
+        return Some(TELNET_INTERRUPT.1);
+    }
+    KNOWN.iter().find(|word| word.as_bytes() == first).copied()
+}
+
+/// The answer to a word.
+pub async fn answer(word: &'static str, clients: &Clients) -> String {
+    let shared = &clients.shared;
+    let is_there = ["conf", "hash", "isro", "mntr", "ruok", "srvr", "stat"].contains(&word);
+    if !is_there || !shared.lexicon.allowed.allow(word) {
+        return format!("{word} is not executed because it is not in the whitelist.\n");
+    }
+    if word == "ruok" {
+        return "imok".to_owned();
+    }
+    let facts = shared.asker.ask().await.filter(Facts::serves);
+    let Some(facts) = facts else {
+        return match word {
+            "isro" => "null".to_owned(),
+            "hash" => NOT_SERVING.to_owned(),
+            _ => format!("{NOT_SERVING}\n"),
+        };
+    };
+    match word {
+        "conf" => shared.lexicon.conf(&facts),
+        "hash" => hash(&facts),
+        "isro" => "rw".to_owned(),
+        "mntr" => mntr(&facts, clients),
+        "stat" => format!("Zookeeper version: {VERSION}\n{}\n{}", brief(clients), figures(&facts, clients)),
+        _ => format!("Zookeeper version: {VERSION}\n{}", figures(&facts, clients)),
+    }
+}
+
+/// One line for each connection, below its heading.
+fn brief(clients: &Clients) -> String {
+    let mut text = "Clients:\n".to_owned();
+    for entry in clients.entries() {
+        let (queued, received, sent) =
+            (entry.queued.load(Relaxed), entry.received.load(Relaxed), entry.sent.load(Relaxed));
+        writeln!(text, " /{}[1](queued={queued},recved={received},sent={sent})", entry.from)
+            .expect("a string takes whatever is written");
+    }
+    text
+}
+
+/// What `srvr` and `stat` have in common.
+fn figures(facts: &Facts, clients: &Clients) -> String {
+    let stats = &clients.shared.stats;
+    let mut text = format!(
+        "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\n\
+         Zxid: {}\nMode: {}\nNode count: {}\n",
+        stats.latency.min(),
+        decimal(stats.latency.average()),
+        stats.latency.max(),
+        stats.packets_received.count(),
+        stats.packets_sent.count(),
+        clients.count(),
+        facts.outstanding,
+        facts.last_applied,
+        facts.mode(),
+        facts.tree.nodes
+    );
+    if let Status::Leading(_) = facts.status {
+        let [last, min, max] = stats.proposal_sizes.all();
+        writeln!(text, "Proposal sizes last/min/max: {last}/{min}/{max}").expect("a string takes it");
+    }
+    text
+}
+
+fn hash(facts: &Facts) -> String {
+    // A digest is an unsigned number in memory and a signed one in every text of ZooKeeper.
+    let line = |(zxid, digest): &(crate::base::Zxid, u64)| format!("{:x}: {}\n", zxid.0, *digest as i64);
+    facts.tree.digests.iter().map(line).collect()
+}
+
+fn mntr(facts: &Facts, clients: &Clients) -> String {
+    let shared = &clients.shared;
+    let mut text = format!("zk_version\t{VERSION}\nzk_server_state\t{}\n", facts.mode());
+    let phase = match facts.status {
+        Status::Standalone => None,
+        Status::Leading(_) => Some("leading - broadcast"),
+        Status::Following(..) => Some("following - broadcast"),
+        Status::Observing(..) => Some("observing - broadcast"),
+        Status::Discovering => Some("leading - discovery"),
+        Status::Joining(_) => Some("following - synchronization"),
+        Status::Looking => Some("looking - election"),
+    };
+    if let Some(phase) = phase {
+        writeln!(text, "zk_peer_state\t{phase}").expect("a string takes it");
+    }
+    let metrics = metrics::collect(facts, &shared.stats, clients.count(), Descriptors::read());
+    text + &metrics::to_mntr(&metrics)
+}
+
+/// The end of `conf` in an ensemble.
+fn membership(facts: &Facts) -> String {
+    let Ensemble { members, .. } = &facts.ensemble;
+    let own = members.get(&facts.id);
+    let port = |port: Option<u16>| port.map_or(-1, i32::from);
+    let role = own.map(|member| member.role);
+    format!(
+        "electionPort={}\nquorumPort={}\npeerType={}\nmembership: \n{}",
+        port(own.map(|member| member.election_port)),
+        port(own.map(|member| member.quorum_port)),
+        i32::from(role == Some(MemberRole::Observer)),
+        facts.ensemble
+    )
+}
+
+/// Bytes of the files below a directory.
+fn size_of(dir: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_that_are_no_word_are_a_length() {
+        assert_eq!(find(*b"ruok"), Some("ruok"));
+        assert_eq!(find([0xff, 0xf4, 0xff, 0xfd]), Some("telnet close"));
+        for first in [*b"lead", [0, 0, 0, 44], *b"RUOK"] {
+            assert_eq!(find(first), None);
+        }
+    }
+
+    #[test]
+    fn the_version_begins_as_agents_expect() {
+        let number = VERSION.split('-').next().unwrap();
+        assert_eq!(number.split('.').filter(|part| part.parse::<u32>().is_ok()).count(), 3);
+    }
+}
