@@ -65,15 +65,17 @@ pub struct SessionIds {
 }
 
 impl SessionIds {
-    /// Starts at the wall clock, and beyond every session of this server that the replicated table holds already.
-    pub fn new(server: ServerId, wall_ms: i64, taken: impl Iterator<Item = SessionId>) -> SessionIds {
+    /// Starts at the wall clock.
+    pub fn new(server: ServerId, wall_ms: i64) -> SessionIds {
         let server_byte = server.0 << SERVER_SHIFT;
-        let by_clock = (wall_ms << 16) & COUNTER_MASK;
-        let beyond_taken = taken
-            .filter(|id| id.0 & !COUNTER_MASK == server_byte)
-            .map(|id| (id.0 & COUNTER_MASK).wrapping_add(1) & COUNTER_MASK)
-            .max();
-        SessionIds { server_byte, counter: by_clock.max(beyond_taken.unwrap_or(0)) }
+        SessionIds { server_byte, counter: (wall_ms << 16) & COUNTER_MASK }
+    }
+
+    /// Goes on beyond every session of this server that is there already: a clock may have gone back.
+    pub fn go_beyond(&mut self, taken: impl Iterator<Item = SessionId>) {
+        let own = taken.filter(|id| id.0 & !COUNTER_MASK == self.server_byte);
+        let beyond = own.map(|id| (id.0 & COUNTER_MASK).wrapping_add(1) & COUNTER_MASK).max();
+        self.counter = self.counter.max(beyond.unwrap_or(0));
     }
 
     /// An id that was not given out before.
@@ -288,7 +290,7 @@ mod tests {
 
     #[test]
     fn an_id_is_server_clock_and_counter() {
-        let mut ids = SessionIds::new(ServerId(3), 0x12_3456_789a, std::iter::empty());
+        let mut ids = SessionIds::new(ServerId(3), 0x12_3456_789a);
         assert_eq!(ids.next_id(), SessionId(0x0312_3456_789a_0000));
         assert_eq!(ids.next_id(), SessionId(0x0312_3456_789a_0001));
     }
@@ -296,14 +298,15 @@ mod tests {
     #[test]
     fn an_id_of_the_replicated_table_is_not_given_again() {
         let taken = [SessionId(0x0300_0000_0005_0009), SessionId(0x0400_0000_0009_0000)];
-        let mut ids = SessionIds::new(ServerId(3), 4, taken.into_iter());
+        let mut ids = SessionIds::new(ServerId(3), 4);
+        ids.go_beyond(taken.into_iter());
         assert_eq!(ids.next_id(), SessionId(0x0300_0000_0005_000a));
     }
 
     #[test]
     fn neither_nothing_nor_the_mark_of_containers_is_an_id() {
-        assert_eq!(SessionIds::new(ServerId(0), 0, std::iter::empty()).next_id(), SessionId(1));
-        let marked = SessionIds::new(ServerId(128), 0, std::iter::empty()).next_id();
+        assert_eq!(SessionIds::new(ServerId(0), 0).next_id(), SessionId(1));
+        let marked = SessionIds::new(ServerId(128), 0).next_id();
         assert_eq!(marked, SessionId(i64::MIN + 1));
     }
 

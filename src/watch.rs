@@ -13,15 +13,17 @@
 //!
 //! Not here: what a txn changes (`tree`), writing events to a socket (`replica::conn`).
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+mod places;
+
 use bytes::{Bytes, BytesMut};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
+use self::places::{Fired, OnPath, Places};
 use crate::base::wire::Writer;
 use crate::base::{ConnId, Zxid};
 use crate::proto::request::WatcherKind;
@@ -91,33 +93,6 @@ enum Phase {
     /// Events were lost: the connection must end.
     Overflowed,
     Closed,
-}
-
-/// The modes in which one connection watches one path in one table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-struct Modes(u8);
-
-/// The same for both tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-struct Places {
-    data: Modes,
-    child: Modes,
-}
-
-/// The connections that watch one path.
-#[derive(Debug, Default)]
-struct OnPath {
-    data: Watchers,
-    child: Watchers,
-}
-
-/// Most paths have one watcher, some have very many.
-#[derive(Debug, Default)]
-enum Watchers {
-    #[default]
-    None,
-    One(Arc<Watcher>, Modes),
-    Many(BTreeMap<ConnId, (Arc<Watcher>, Modes)>),
 }
 
 impl Watches {
@@ -267,9 +242,6 @@ impl Watches {
     }
 }
 
-/// Everybody whom one firing concerns.
-type Fired = BTreeMap<ConnId, Arc<Watcher>>;
-
 impl Watcher {
     fn new(conn: ConnId, identities: Arc<Vec<Id>>) -> Watcher {
         let state = WatcherState {
@@ -365,155 +337,6 @@ impl Watcher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {MAILBOX_BYTES_MAX} bytes of watch events waited for a client that does not read")]
 pub struct Overflow;
-
-impl Modes {
-    fn has(self, mode: Mode) -> bool {
-        self.0 & mode.bit() != 0
-    }
-
-    fn add(&mut self, mode: Mode) {
-        self.0 |= mode.bit();
-    }
-
-    fn remove(&mut self, mode: Mode) -> bool {
-        let had = self.has(mode);
-        self.0 &= !mode.bit();
-        had
-    }
-
-    fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl Mode {
-    fn bit(self) -> u8 {
-        match self {
-            Mode::Standard => 1,
-            Mode::Persistent => 2,
-            Mode::Recursive => 4,
-        }
-    }
-}
-
-impl Places {
-    fn table(&self, table: Table) -> Modes {
-        match table {
-            Table::Data => self.data,
-            Table::Child => self.child,
-        }
-    }
-
-    fn table_mut(&mut self, table: Table) -> &mut Modes {
-        match table {
-            Table::Data => &mut self.data,
-            Table::Child => &mut self.child,
-        }
-    }
-}
-
-impl OnPath {
-    fn table(&mut self, table: Table) -> &mut Watchers {
-        match table {
-            Table::Data => &mut self.data,
-            Table::Child => &mut self.child,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        matches!((&self.data, &self.child), (Watchers::None, Watchers::None))
-    }
-}
-
-impl Watchers {
-    fn insert(&mut self, watcher: &Arc<Watcher>, mode: Mode) {
-        match self {
-            Watchers::None => {
-                let mut modes = Modes::default();
-                modes.add(mode);
-                *self = Watchers::One(Arc::clone(watcher), modes);
-            }
-            Watchers::One(one, modes) if one.conn == watcher.conn => modes.add(mode),
-            Watchers::One(one, modes) => {
-                let first = (one.conn, (Arc::clone(one), *modes));
-                *self = Watchers::Many(BTreeMap::from([first]));
-                self.insert(watcher, mode);
-            }
-            Watchers::Many(many) => {
-                let new = || (Arc::clone(watcher), Modes::default());
-                many.entry(watcher.conn).or_insert_with(new).1.add(mode);
-            }
-        }
-    }
-
-    fn remove(&mut self, conn: ConnId, mode: Mode) {
-        match self {
-            Watchers::One(one, modes) if one.conn == conn => {
-                modes.remove(mode);
-                if modes.is_empty() {
-                    *self = Watchers::None;
-                }
-            }
-            Watchers::None | Watchers::One(..) => {}
-            Watchers::Many(many) => {
-                if let Entry::Occupied(mut entry) = many.entry(conn) {
-                    entry.get_mut().1.remove(mode);
-                    if entry.get().1.is_empty() {
-                        entry.remove();
-                    }
-                }
-                if many.is_empty() {
-                    *self = Watchers::None;
-                }
-            }
-        }
-    }
-
-    /// Lists all and takes the standard mode from each.
-    fn take_fired(&mut self, fired: &mut Fired) {
-        match self {
-            Watchers::None => {}
-            Watchers::One(one, modes) => {
-                fired.insert(one.conn, Arc::clone(one));
-                modes.remove(Mode::Standard);
-                if modes.is_empty() {
-                    *self = Watchers::None;
-                }
-            }
-            Watchers::Many(many) => {
-                fired.extend(many.iter().map(|(conn, (watcher, _))| (*conn, Arc::clone(watcher))));
-                many.retain(|_, (_, modes)| {
-                    modes.remove(Mode::Standard);
-                    !modes.is_empty()
-                });
-                if many.is_empty() {
-                    *self = Watchers::None;
-                }
-            }
-        }
-    }
-
-    fn list_recursive(&self, fired: &mut Fired) {
-        let mut list = |watcher: &Arc<Watcher>, modes: &Modes| {
-            if modes.has(Mode::Recursive) {
-                fired.insert(watcher.conn, Arc::clone(watcher));
-            }
-        };
-        match self {
-            Watchers::None => {}
-            Watchers::One(one, modes) => list(one, modes),
-            Watchers::Many(many) => many.values().for_each(|(watcher, modes)| list(watcher, modes)),
-        }
-    }
-
-    fn count(&self) -> usize {
-        match self {
-            Watchers::None => 0,
-            Watchers::One(..) => 1,
-            Watchers::Many(many) => many.len(),
-        }
-    }
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LookOrRemove {

@@ -31,6 +31,8 @@ pub enum Event {
     DialFailed(ServerId),
     /// A link is gone.
     LinkDown(LinkId),
+    /// Bytes of a packet that is not whole yet arrived: the peer lives.
+    Progress(LinkId),
     /// A packet of a link.
     Packet(LinkId, Packet),
     /// A notification on the election port.

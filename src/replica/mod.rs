@@ -8,12 +8,25 @@
 //!
 //! Not here: sockets (`net`), files (`storage`), performing effects (`server`).
 
-pub mod clients;
+mod clients;
 pub mod conn;
 pub mod event;
-pub mod inflight;
+mod inflight;
+pub mod inspect;
+mod lead;
+mod learn;
+mod machine;
 pub mod prepare;
 pub mod read;
+mod serve;
+pub mod settings;
+mod snapshots;
 
 pub use conn::{ClientSettings, Conn, Service};
 pub use event::{Closing, Effect, Event, ToClient};
+pub use inspect::Inspect;
+pub use machine::Replica;
+pub use settings::{RecoverError, Settings};
+
+#[cfg(test)]
+mod tests;

@@ -38,8 +38,6 @@ pub struct Rules {
     pub acl_check: AclCheck,
     /// Whether nodes may have a time to live.
     pub ttl_nodes: Switch,
-    /// Whether the membership may be changed by clients.
-    pub reconfig: Switch,
 }
 
 /// Whether something is done.
@@ -379,11 +377,13 @@ impl Decision<'_> {
     }
 
     fn reconfig(&mut self, request: &ReconfigRequest) -> Checked<TxnBody> {
-        if self.rules.reconfig == Switch::Off {
+        // Where reconfig is switched off, the session is not looked at.
+        let text = (self.check_reconfig)(request);
+        if text == Err(ErrorCode::ReconfigDisabled) {
             return Err(ErrorCode::ReconfigDisabled);
         }
         self.session()?;
-        let text = (self.check_reconfig)(request)?;
+        let text = text?;
         let mut node = self.view.node(CONFIG_PATH).ok_or(ErrorCode::NoNode)?;
         self.permit(&node.acl, perms::WRITE)?;
         let data = Some(Bytes::from(text));

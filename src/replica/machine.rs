@@ -1,0 +1,382 @@
+//! `Replica`: one whole server without its edges.
+//!
+//! In: an [`Event`] and the clocks. Out: the [`Effect`]s that it asks for, in order.
+//!
+//! Always true:
+//! * the tree holds exactly the txns that are committed and durable here, in order;
+//! * the events of a txn wait in the mailboxes before anybody can read what it changed;
+//! * a client that is served is answered by what one leader decided: when that leader is lost, so are its clients.
+//!
+//! Not here: agreement (`zab`), what a request does (`prepare`), reads (`read`), sockets and files.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::clients::Clients;
+use super::conn::Service;
+use super::event::{Closing, Effect, Event, ToClient};
+use super::lead::{Leading, Work};
+use super::learn::{Learning, Validity};
+use super::prepare::Rules;
+use super::settings::{RecoverError, Settings};
+use super::snapshots::Snapshots;
+use crate::base::{ConnId, Ensemble, LinkId, Millis, Now, Recovered, ServerId, Zxid};
+use crate::session::SessionIds;
+use crate::tree::{Shared, Tree, Txn};
+use crate::watch::Watches;
+use crate::zab::effects::{self, News, Status};
+use crate::zab::packet::{Packet, Proposal};
+use crate::zab::{Input, Zab, ZabRecovered};
+
+/// One server: agreement, sessions, clients, and the tree that they share with the connections' tasks.
+#[derive(Debug)]
+pub struct Replica {
+    pub(super) settings: Settings,
+    pub(super) rules: Rules,
+    pub(super) zab: Zab,
+    pub(super) service: Arc<Service>,
+    pub(super) clients: Clients,
+    pub(super) ids: SessionIds,
+    pub(super) role: Role,
+    pub(super) status: Status,
+    /// Connections whose syncs are on their way, oldest first.
+    pub(super) syncs: VecDeque<ConnId>,
+    snapshots: Snapshots,
+    /// The voter that leadership is being given to.
+    handover: Option<ServerId>,
+    pub(super) fx: Vec<Effect>,
+}
+
+/// What a server is to its clients.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// It serves nobody.
+    Idle,
+    /// It decides: it leads, or is alone.
+    Leading(Leading),
+    /// Its leader decides.
+    Learning(Learning),
+}
+
+/// Who waits for a txn on this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A client's request.
+    Request(ConnId),
+    /// A client's connect request.
+    Connect(ConnId),
+    /// Nobody here.
+    Elsewhere,
+}
+
+impl Replica {
+    /// A server as its disk has it.
+    pub fn new(
+        now: Now,
+        settings: Settings,
+        recovered: Recovered,
+        seed: u64,
+    ) -> Result<Replica, RecoverError> {
+        let current = match &recovered.ensemble_current {
+            Some(text) => Ensemble::parse(text)?,
+            None => settings.ensemble.clone(),
+        };
+        let proposed = recovered.ensemble_proposed.as_deref().map(Ensemble::parse).transpose()?;
+        let mut tree = match &recovered.snapshot {
+            Some(snapshot) => Tree::from_body(snapshot.zxid, snapshot.body.clone(), snapshot.digest)
+                .map_err(|source| RecoverError::Snapshot { zxid: snapshot.zxid, source })?,
+            None => Tree::new(),
+        };
+        for (zxid, txn) in &recovered.txns {
+            check_txn(&Proposal { zxid: *zxid, txn: txn.clone() })
+                .map_err(|flaw| RecoverError::Txn { zxid: *zxid, flaw })?;
+        }
+        if let Some(reaches) = tree.snapshot_reaches().filter(|reaches| *reaches > recovered.last_zxid()) {
+            return Err(RecoverError::LogTooShort { reaches, last: recovered.last_zxid() });
+        }
+        if !current.members.is_empty() {
+            tree.set_config(&current.to_string(), current.version, now.wall_ms);
+        }
+        let ids = SessionIds::new(settings.zab.id, now.wall_ms);
+        let zab_recovered = ZabRecovered {
+            epochs: recovered.epochs,
+            may_vote: recovered.may_vote,
+            snapshot_zxid: tree.zxid(),
+            txns: recovered.txns,
+        };
+        let zab = Zab::new(now, settings.zab.clone(), current, proposed, zab_recovered, seed);
+        let service = Arc::new(Service {
+            tree: Shared::new(tree),
+            watches: Watches::new(settings.clients.acl_check),
+            settings: settings.clients.clone(),
+        });
+        Ok(Replica {
+            snapshots: Snapshots::new(settings.snap_count, seed),
+            rules: settings.rules(),
+            settings,
+            zab,
+            service,
+            clients: Clients::default(),
+            ids,
+            role: Role::Idle,
+            status: Status::Looking,
+            syncs: VecDeque::new(),
+            handover: None,
+            fx: Vec::new(),
+        })
+    }
+
+    /// What the connections' tasks share with this server.
+    pub fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.service)
+    }
+
+    /// Takes one event and returns what has to be done about it. Never waits.
+    pub fn step(&mut self, now: Now, event: Event) -> impl Iterator<Item = Effect> + '_ {
+        self.on_event(now, event);
+        self.pump(now);
+        self.resume(now);
+        self.pump(now);
+        self.end_handover();
+        self.fx.drain(..)
+    }
+
+    fn on_event(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Tick => {
+                self.zab.step(now, Input::Tick);
+                self.pump(now);
+                self.lead_on(now);
+            }
+            Event::LinkUp(link, dialed) => self.zab.step(now, Input::LinkUp { link, dialed }),
+            Event::DialFailed(server) => self.zab.step(now, Input::DialFailed(server)),
+            Event::Progress(link) => self.zab.step(now, Input::Progress(link)),
+            Event::LinkDown(link) => self.zab.step(now, Input::LinkDown(link)),
+            Event::Packet(link, packet) => self.on_packet(now, link, packet),
+            Event::Vote(server, vote) => self.zab.step(now, Input::Vote(server, vote)),
+            Event::Synced(seq) => self.zab.step(now, Input::Synced(seq)),
+            Event::SnapshotTaken(_, _) => self.snapshots.on_taken(),
+            Event::ClientUp(conn, request) => self.on_client_up(now, conn, &request),
+            Event::Request(conn, request) => self.on_request(now, conn, request),
+            Event::Touched(conn, at) => self.on_touched(conn, at),
+            Event::ClientDown(conn) => {
+                self.clients.remove(conn);
+            }
+            Event::Transfer(to) => self.on_transfer(now, to),
+        }
+    }
+
+    fn on_touched(&mut self, conn: ConnId, at: Millis) {
+        let Some(client) = self.clients.client(conn) else { return };
+        let (session, timeout) = (client.session, client.timeout);
+        match &mut self.role {
+            Role::Leading(leading) => {
+                leading.tracker.touch(at, session, timeout);
+            }
+            Role::Learning(_) => self.zab.touch(session, in_ms(timeout)),
+            Role::Idle => {}
+        }
+    }
+
+    fn on_transfer(&mut self, now: Now, to: Option<ServerId>) {
+        let started = match to.or_else(|| self.zab.best_successor()) {
+            Some(to) => self.zab.transfer(now, to).map(|()| to).map_err(|error| error.to_string()),
+            None => Err("there is no voter to hand over to".to_owned()),
+        };
+        match started {
+            Ok(to) => self.handover = Some(to),
+            Err(reason) => self.fx.push(Effect::Transferred(Err(reason))),
+        }
+    }
+
+    /// Says how a hand-over ended, once it did.
+    fn end_handover(&mut self) {
+        let Some(to) = self.handover.filter(|_| self.zab.transferring().is_none()) else { return };
+        self.handover = None;
+        let done = match self.status {
+            Status::Leading(_) => Err(format!("server {to} did not get level in time")),
+            Status::Looking
+            | Status::Discovering
+            | Status::Joining(_)
+            | Status::Following(..)
+            | Status::Observing(..)
+            | Status::Standalone => Ok(to),
+        };
+        self.fx.push(Effect::Transferred(done));
+    }
+
+    /// Performs what the agreement asks for, until it asks for nothing.
+    fn pump(&mut self, now: Now) {
+        loop {
+            let asked = self.zab.take_effects();
+            if asked.is_empty() {
+                return;
+            }
+            for effect in asked {
+                match effect {
+                    effects::Effect::Write(seq, write) => self.fx.push(Effect::Write(seq, write)),
+                    effects::Effect::Send(link, packet) => self.fx.push(Effect::Send(link, packet)),
+                    effects::Effect::Vote(server, vote) => self.fx.push(Effect::Vote(server, vote)),
+                    effects::Effect::Dial(server) => self.fx.push(Effect::Dial(server)),
+                    effects::Effect::DropLink(link) => self.fx.push(Effect::DropLink(link)),
+                    effects::Effect::News(news) => self.on_news(now, news),
+                }
+            }
+        }
+    }
+
+    fn on_news(&mut self, now: Now, news: News) {
+        match news {
+            News::Status(status) => self.on_status(now, status),
+            News::Ensemble(ensemble) => {
+                let (text, version) = (ensemble.to_string(), ensemble.version);
+                self.service.tree.write(|tree| tree.set_config(&text, version, now.wall_ms));
+                self.fx.push(Effect::Ensemble(ensemble));
+            }
+            News::Deliver(proposal) => self.on_deliver(&proposal),
+            News::Install { zxid, body } => self.on_install(now, zxid, &body),
+            News::SnapshotWanted(link) => {
+                let image = self.service.tree.read(Tree::image);
+                let zxid = image.zxid();
+                self.fx.push(Effect::SendSnapshot(link, image));
+                self.zab.on_snapshot_sent(link, zxid);
+            }
+            News::Request(server, forwarded) => self.decide(now, Work::Forwarded(server, forwarded)),
+            News::Touched(sessions) => self.on_learner_touched(now, &sessions),
+            News::Revalidate(link, server, session, timeout_ms) => {
+                self.on_revalidate(now, link, server, (session, timeout_ms));
+            }
+            News::Revalidated(session, true) => self.on_revalidated(session, Validity::Alive),
+            News::Revalidated(session, false) => self.on_revalidated(session, Validity::Gone),
+            News::Synced => self.on_synced(now),
+        }
+    }
+
+    /// A packet whose payload cannot be read costs the link; payloads mean nothing to the agreement.
+    fn on_packet(&mut self, now: Now, link: LinkId, packet: Packet) {
+        let flaw = match &packet {
+            Packet::Proposal(proposal)
+            | Packet::Inform(proposal)
+            | Packet::InformAndActivate { proposal, .. } => check_txn(proposal).err(),
+            Packet::Snap { zxid, body } => {
+                Tree::from_body(*zxid, body.clone(), None).err().map(|error| error.to_string())
+            }
+            Packet::LearnerInfo { .. }
+            | Packet::LeaderInfo { .. }
+            | Packet::AckEpoch { .. }
+            | Packet::Diff(_)
+            | Packet::Trunc(_)
+            | Packet::NewLeader { .. }
+            | Packet::UpToDate
+            | Packet::Ack(_)
+            | Packet::Commit(_)
+            | Packet::CommitAndActivate { .. }
+            | Packet::Ping(_)
+            | Packet::Pong { .. }
+            | Packet::Request(_)
+            | Packet::Revalidate { .. }
+            | Packet::Revalidated { .. }
+            | Packet::HandOver { .. }
+            | Packet::Sync => None,
+        };
+        match flaw {
+            None => self.zab.step(now, Input::Packet(link, packet)),
+            Some(_) => {
+                self.fx.push(Effect::DropLink(link));
+                self.zab.step(now, Input::LinkDown(link));
+            }
+        }
+    }
+
+    fn on_status(&mut self, now: Now, status: Status) {
+        self.status = status;
+        let goes_on = match (&self.role, status) {
+            (Role::Leading(_), Status::Leading(_) | Status::Standalone) => true,
+            (
+                Role::Learning(learning),
+                Status::Following(leader, epoch) | Status::Observing(leader, epoch),
+            ) => learning.is_of(leader, epoch),
+            (Role::Idle | Role::Leading(_) | Role::Learning(_), _) => false,
+        };
+        if !goes_on {
+            for conn in self.clients.remove_all() {
+                self.tell(conn, ToClient::Drop(Closing::Abrupt));
+            }
+            self.syncs.clear();
+            self.role = Role::Idle;
+        }
+        self.fx.push(Effect::Status(status));
+        if goes_on {
+            return;
+        }
+        let ids = &mut self.ids;
+        self.service.tree.read(|tree| ids.go_beyond(tree.sessions().keys().copied()));
+        match status {
+            Status::Looking | Status::Discovering | Status::Joining(_) => {}
+            Status::Leading(_) | Status::Standalone => self.lead(now),
+            Status::Following(leader, epoch) | Status::Observing(leader, epoch) => {
+                self.role = Role::Learning(Learning::new(leader, epoch));
+            }
+        }
+    }
+
+    /// A leader sent its whole tree.
+    fn on_install(&mut self, now: Now, zxid: Zxid, body: &Bytes) {
+        let mut tree = Tree::from_body(zxid, body.clone(), None).expect("it was read when the packet came");
+        let ensemble = self.zab.ensemble();
+        tree.set_config(&ensemble.to_string(), ensemble.version, now.wall_ms);
+        let digest = tree.digest();
+        self.service.tree.write(|old| *old = tree);
+        self.snapshots.on_replaced();
+        self.zab.on_installed(now, digest);
+    }
+
+    fn on_deliver(&mut self, proposal: &Proposal) {
+        let (txn, origin) = match &mut self.role {
+            Role::Leading(leading) => leading.delivered(proposal),
+            Role::Learning(learning) => learning.delivered(proposal),
+            Role::Idle => (decode(proposal), Origin::Elsewhere),
+        };
+        let mut told = BTreeSet::new();
+        let watches = &self.service.watches;
+        let applied = self.service.tree.write(|tree| {
+            let applied = tree.apply(&txn);
+            for change in &applied.changes {
+                watches.fire(applied.zxid, change, &mut told);
+            }
+            applied
+        });
+        if !told.is_empty() {
+            self.fx.push(Effect::Notify(applied.zxid, told.into_iter().collect()));
+        }
+        if let Role::Leading(leading) = &mut self.role {
+            leading.on_applied(&applied);
+        }
+        self.complete(origin, &txn, &applied);
+        self.end_closed(origin, &applied);
+        if self.snapshots.is_due_after_txn() {
+            self.fx.push(Effect::TakeSnapshot(self.service.tree.read(Tree::image)));
+        }
+    }
+}
+
+/// Whether a proposal is a txn that this server can apply; the error says why not.
+fn check_txn(proposal: &Proposal) -> Result<(), String> {
+    let txn = Txn::decode(proposal.txn.clone()).map_err(|error| error.to_string())?;
+    match txn.header.zxid == proposal.zxid {
+        true => Ok(()),
+        false => Err(format!("it says that it is {}", txn.header.zxid)),
+    }
+}
+
+/// Reads a txn that passed [`check_txn`] when it came from a peer or the disk.
+pub(super) fn decode(proposal: &Proposal) -> Txn {
+    Txn::decode(proposal.txn.clone()).expect("every txn is checked where it comes in")
+}
+
+/// A span as it stands in requests and responses.
+pub(super) fn in_ms(span: Millis) -> i32 {
+    i32::try_from(span.0).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,227 @@
+//! Serves the clients of this server: sessions, turns and replies.
+//!
+//! In: connect requests, requests, and what became of writes and syncs. Out: what the connections are told.
+//!
+//! Always true:
+//! * one session has one connection on this server;
+//! * a client whose session ended, or moved to another server, loses its connection.
+//!
+//! Not here: whether this server decides (`lead`) or learns (`learn`), the order of turns (`clients`).
+
+use super::clients::{Next, Start};
+use super::event::{Ask, ClientRequest, Closing, Effect, Reply, Then, ToClient};
+use super::lead::Work;
+use super::learn::Write;
+use super::machine::{Origin, Replica, Role, in_ms};
+use super::read::{self, Answer, Caller, Local};
+use crate::base::wire::Writer;
+use crate::base::{ConnId, Now, SessionId, Zxid};
+use crate::proto::response::encode_reply;
+use crate::proto::{ConnectRequest, ConnectResponse, ErrorCode, Id, MultiResult, ReplyHeader, Response};
+use crate::session;
+use crate::tree::{Applied, Outcome, Tree, Txn, TxnBody};
+
+impl Replica {
+    pub(super) fn on_client_up(&mut self, now: Now, conn: ConnId, request: &ConnectRequest) {
+        let is_ahead = request.last_zxid_seen > self.service.tree.read(Tree::zxid);
+        if is_ahead || matches!(self.role, Role::Idle) {
+            return self.tell(conn, ToClient::Drop(Closing::Abrupt));
+        }
+        let timeout = self.settings.timeouts.negotiate(request.timeout_ms);
+        if request.session == SessionId::NONE {
+            let session = self.ids.next_id();
+            self.clients.insert(conn, session, timeout, request.read_only);
+            return match self.role {
+                Role::Learning(_) => self.forward_session(conn, session, timeout),
+                Role::Leading(_) | Role::Idle => {
+                    self.decide(now, Work::Session { conn, session, timeout });
+                }
+            };
+        }
+        let session = request.session;
+        if !session::is_password(session, Some(&request.password)) {
+            let refusal = ConnectResponse::refused(request.read_only.map(|_| false));
+            return self.tell(conn, ToClient::Connected(refusal));
+        }
+        if let Some(older) = self.clients.conn_of(session) {
+            self.drop_client(older, Closing::Abrupt);
+        }
+        self.clients.insert(conn, session, timeout, request.read_only);
+        match &mut self.role {
+            Role::Learning(_) => self.ask_for_session(conn, session, timeout),
+            Role::Leading(leading) => {
+                match leading.tracker.reopen(now.mono, session, timeout, self.settings.zab.id) {
+                    true => self.grant(conn),
+                    false => self.refuse(conn),
+                }
+            }
+            Role::Idle => self.refuse(conn),
+        }
+    }
+
+    /// The client has its session.
+    pub(super) fn grant(&mut self, conn: ConnId) {
+        let Some(client) = self.clients.client(conn) else { return };
+        if let Some(older) = self.clients.conn_of(client.session).filter(|older| *older != conn) {
+            self.drop_client(older, Closing::Abrupt);
+        }
+        let client = self.clients.grant(conn).expect("it was found above");
+        let response = ConnectResponse {
+            timeout_ms: in_ms(client.timeout),
+            session: client.session,
+            password: session::password(client.session),
+            read_only: client.read_only.map(|_| false),
+        };
+        self.tell(conn, ToClient::Connected(response));
+    }
+
+    /// The client does not get the session that it asked for.
+    pub(super) fn refuse(&mut self, conn: ConnId) {
+        let Some(client) = self.clients.remove(conn) else { return };
+        let refusal = ConnectResponse::refused(client.read_only.map(|_| false));
+        self.tell(conn, ToClient::Connected(refusal));
+    }
+
+    pub(super) fn on_request(&mut self, now: Now, conn: ConnId, request: ClientRequest) {
+        if let Some(start) = self.clients.push(conn, request) {
+            self.start(now, conn, start);
+        }
+        self.flush(conn);
+    }
+
+    fn start(&mut self, now: Now, conn: ConnId, start: Start) {
+        let Some(client) = self.clients.client(conn) else { return };
+        let session = client.session;
+        let Start { xid, identities, ask } = start;
+        match ask {
+            Ask::Sync(path) => {
+                self.syncs.push_back(conn);
+                self.zab.sync(session, xid, path.as_deref().unwrap_or_default());
+            }
+            Ask::Write { op, request, body } => match self.role {
+                Role::Learning(_) => {
+                    self.forward_write(conn, session, Write { xid, identities: &identities, op, body });
+                }
+                Role::Leading(_) | Role::Idle => {
+                    self.decide(now, Work::Write { conn, session, xid, identities, request });
+                }
+            },
+            Ask::Local(_) => unreachable!("what is answered here does not start"),
+        }
+    }
+
+    pub(super) fn on_synced(&mut self, now: Now) {
+        let conn = self.syncs.pop_front().expect("every sync that is done was asked for");
+        let zxid = self.service.tree.read(Tree::zxid);
+        self.clients.sync_done(conn, |xid, path| {
+            let header = ReplyHeader { xid, zxid, err: 0 };
+            encoded(&Answer { header, response: Response::Path(path), then: Then::Stay }, zxid)
+        });
+        self.flush(conn);
+        while let Some(start) = self.clients.release(conn) {
+            self.start(now, conn, start);
+        }
+        self.flush(conn);
+    }
+
+    /// Sends a client every reply whose turn has come.
+    fn flush(&mut self, conn: ConnId) {
+        while let Some(next) = self.clients.next(conn) {
+            let reply = match next {
+                Next::Reply(reply) => reply,
+                Next::Answer { xid, identities, local } => {
+                    match self.answer(conn, xid, &identities, &local) {
+                        Some(reply) => reply,
+                        None => return,
+                    }
+                }
+            };
+            let then = reply.then;
+            self.tell(conn, ToClient::Reply(reply));
+            if then == Then::Close {
+                self.clients.remove(conn);
+            }
+        }
+    }
+
+    /// Answers from the tree; `None` if the connection is gone.
+    fn answer(&self, conn: ConnId, xid: i32, identities: &[Id], local: &Local) -> Option<Reply> {
+        let session = self.clients.client(conn)?.session;
+        let watches = &self.service.watches;
+        let watcher = &watches.watcher(conn)?;
+        let caller =
+            Caller { session, identities, acl_check: self.settings.clients.acl_check, watches, watcher };
+        Some(self.service.tree.read(|tree| {
+            let answer = read::answer(tree, &caller, xid, local);
+            encoded(&answer, tree.zxid())
+        }))
+    }
+
+    /// Tells whoever waited for a txn.
+    pub(super) fn complete(&mut self, origin: Origin, txn: &Txn, applied: &Applied) {
+        let (Origin::Request(conn) | Origin::Connect(conn)) = origin else { return };
+        if let Origin::Connect(conn) = origin {
+            return self.grant(conn);
+        }
+        let (err, response) = match applied.to_response(txn) {
+            Ok(response) => (0, response),
+            Err(err) => (err, Response::Empty),
+        };
+        if is_moved(err, &response) {
+            return self.drop_client(conn, Closing::Orderly);
+        }
+        let then = match txn.body {
+            TxnBody::CloseSession { .. } => Then::Close,
+            TxnBody::CreateSession { .. }
+            | TxnBody::Error { .. }
+            | TxnBody::Create(_)
+            | TxnBody::Delete { .. }
+            | TxnBody::SetData(_)
+            | TxnBody::SetAcl { .. }
+            | TxnBody::Check { .. }
+            | TxnBody::Multi(_) => Then::Stay,
+        };
+        let zxid = applied.zxid;
+        self.clients.write_done(conn, |xid| {
+            let header = ReplyHeader { xid, zxid, err };
+            encoded(&Answer { header, response, then }, zxid)
+        });
+        self.flush(conn);
+    }
+
+    /// A session that ended takes the connection along that has it, unless that one asked for it and gets its reply.
+    pub(super) fn end_closed(&mut self, origin: Origin, applied: &Applied) {
+        for outcome in &applied.outcomes {
+            if let Outcome::SessionClosed(session) = outcome
+                && let Some(conn) = self.clients.conn_of(*session)
+                && origin != Origin::Request(conn)
+            {
+                self.drop_client(conn, Closing::Abrupt);
+            }
+        }
+    }
+
+    pub(super) fn drop_client(&mut self, conn: ConnId, closing: Closing) {
+        self.clients.remove(conn);
+        self.tell(conn, ToClient::Drop(closing));
+    }
+
+    pub(super) fn tell(&mut self, conn: ConnId, what: ToClient) {
+        self.fx.push(Effect::Client(conn, what));
+    }
+}
+
+/// Whether a write failed because its session is on another server.
+fn is_moved(err: i32, response: &Response) -> bool {
+    let moved = ErrorCode::SessionMoved.as_wire();
+    match response {
+        Response::Multi(results) => results.contains(&MultiResult::Failed(moved)),
+        _ => err == moved,
+    }
+}
+
+fn encoded(answer: &Answer, state: Zxid) -> Reply {
+    let mut writer = Writer::new();
+    encode_reply(answer.header, &answer.response, &mut writer);
+    Reply { state, frame: writer.finish(), then: answer.then }
+}

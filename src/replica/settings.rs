@@ -1,0 +1,78 @@
+//! What a server is told once, and why it may not start.
+//!
+//! In: checked settings. Out: the same, in the shape that the core needs.
+//!
+//! Not here: the text of a `zoo.cfg` and its defaults (`config`).
+//!
+//! Always true:
+//! * nothing here changes while a server runs.
+
+use super::conn::ClientSettings;
+use super::prepare::{Rules, Switch};
+use crate::base::ensemble::EnsembleError;
+use crate::base::wire::DecodeError;
+use crate::base::{Ensemble, Millis, Zxid};
+use crate::session::TimeoutLimits;
+use crate::zab;
+
+/// What a server is told once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// What the agreement is told.
+    pub zab: zab::Settings,
+    /// The membership of the configuration files; one on disk goes before it. Empty for a server that is alone.
+    pub ensemble: Ensemble,
+    /// Between which session timeouts it negotiates.
+    pub timeouts: TimeoutLimits,
+    /// What its connections are told.
+    pub clients: ClientSettings,
+    /// `extendedTypesEnabled`: whether nodes may have a time to live.
+    pub ttl_nodes: Switch,
+    /// `snapCount`: at most so many txns go into the log between two snapshots. ZooKeeper: 100,000.
+    pub snap_count: u64,
+    /// `znode.container.checkIntervalMs`: how often containers and TTL nodes are looked at. ZooKeeper: 60 s.
+    pub reap_every: Millis,
+}
+
+impl Settings {
+    /// The switches that decide what is allowed.
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
+            schemes: self.clients.schemes.clone(),
+            acl_check: self.clients.acl_check,
+            ttl_nodes: self.ttl_nodes,
+        }
+    }
+}
+
+/// Why a server cannot start from what is on its disk.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The snapshot cannot be read.
+    #[error("snapshot {zxid} cannot be read: {source}")]
+    Snapshot {
+        /// The zxid of its name.
+        zxid: Zxid,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// A txn of the log is not one that this server can apply.
+    #[error("txn {zxid} of the log cannot be applied: {flaw}")]
+    Txn {
+        /// Its place.
+        zxid: Zxid,
+        /// What is wrong.
+        flaw: String,
+    },
+    /// The snapshot holds more than the log: txns are missing.
+    #[error("the snapshot reaches to {reaches}, but the log ends at {last}")]
+    LogTooShort {
+        /// The last txn that stands in the snapshot in part.
+        reaches: Zxid,
+        /// The last txn of the log.
+        last: Zxid,
+    },
+    /// A stored membership cannot be read.
+    #[error("stored membership: {0}")]
+    Ensemble(#[from] EnsembleError),
+}
