@@ -100,7 +100,7 @@ fn read(tree: &Tree, caller: &Caller<'_>, request: &Request) -> Result<Response,
             caller.leave_watch(read, Table::Data);
             Ok(Response::Data { data: data(&node), stat: node.stat() })
         }
-        Request::GetAcl { path } => get_acl(tree, caller, path.as_deref()),
+        Request::GetAcl { path } => read_acl(tree, caller, path.as_deref()),
         Request::GetChildren(read) => {
             let node = readable(tree, caller, read.path.as_deref())?;
             caller.leave_watch(read, Table::Child);
@@ -187,7 +187,7 @@ fn exists(tree: &Tree, caller: &Caller<'_>, read: &ReadRequest) -> Result<Respon
     Ok(Response::Stat(node.ok_or(ErrorCode::NoNode)?.stat()))
 }
 
-fn get_acl(tree: &Tree, caller: &Caller<'_>, path: Option<&str>) -> Result<Response, ErrorCode> {
+fn read_acl(tree: &Tree, caller: &Caller<'_>, path: Option<&str>) -> Result<Response, ErrorCode> {
     let node = find(tree, path.ok_or(ErrorCode::MarshallingError)?).ok_or(ErrorCode::NoNode)?;
     if !caller.may(&node, perms::READ | perms::ADMIN) {
         return Err(ErrorCode::NoAuth);

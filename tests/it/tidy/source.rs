@@ -44,12 +44,15 @@ impl Source {
         self.path.ends_with(".rs")
     }
 
+    /// Whether it is a file of the library that holds nothing but tests.
+    pub fn is_tests(&self) -> bool {
+        self.path.starts_with("src/") && (self.path.ends_with("tests.rs") || self.path.contains("/tests/"))
+    }
+
     /// Lines with their number from 1, without comments, and the part they belong to.
     pub fn code(&self) -> Vec<(usize, &str, Part)> {
-        let all_tests = !self.path.starts_with("src/")
-            || self.path.ends_with("/tests.rs")
-            || self.path.contains("/tests/");
-        let start = if all_tests { 0 } else { self.lines_before_tests() };
+        let start =
+            if !self.path.starts_with("src/") || self.is_tests() { 0 } else { self.lines_before_tests() };
         let lines = self.text.lines().enumerate();
         lines
             .map(|(at, line)| {
