@@ -11,6 +11,7 @@
 pub mod code;
 pub mod frame;
 pub mod handshake;
+pub mod multi;
 pub mod op;
 pub mod record;
 pub mod request;
@@ -18,7 +19,8 @@ pub mod response;
 
 pub use code::ErrorCode;
 pub use handshake::{ConnectRequest, ConnectResponse};
+pub use multi::{MultiOp, ReadOp};
 pub use op::Op;
 pub use record::{Acl, ClientInfo, EventKind, Id, Stat, StatPersisted, WatchedEvent, perms};
-pub use request::{CreateMode, CreateRequest, MultiOp, ReadOp, Request, RequestError};
+pub use request::{CreateMode, CreateRequest, Request, RequestError};
 pub use response::{MultiReadResult, MultiResult, ReplyHeader, Response};

@@ -11,6 +11,7 @@
 
 use bytes::Bytes;
 
+use super::multi::{self, MultiOp, ReadOp};
 use super::op::Op;
 use super::record::Acl;
 use crate::base::Zxid;
@@ -229,51 +230,6 @@ pub enum CreateMode {
     TtlSequential,
 }
 
-/// One write of a multi.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MultiOp {
-    /// Create, answered with the path.
-    Create(CreateRequest),
-    /// Create, answered with path and stat.
-    Create2(CreateRequest),
-    /// Create a container; any create with flags 4 becomes one.
-    CreateContainer(CreateRequest),
-    /// Create a node with a time to live; its flags are 5 or 6.
-    CreateTtl(CreateRequest),
-    /// Delete a node.
-    Delete {
-        /// The node; `None` is null.
-        path: Option<String>,
-        /// The version expected; -1 for any.
-        version: i32,
-    },
-    /// Replace the data.
-    SetData {
-        /// The node; `None` is null.
-        path: Option<String>,
-        /// The data; null and empty differ.
-        data: Option<Bytes>,
-        /// The version expected; -1 for any.
-        version: i32,
-    },
-    /// Check the version.
-    Check {
-        /// The node; `None` is null.
-        path: Option<String>,
-        /// The version expected; -1 for any.
-        version: i32,
-    },
-}
-
-/// One read of a multiRead; it never leaves a watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadOp {
-    /// Data and stat.
-    GetData(Option<String>),
-    /// Names of the children.
-    GetChildren(Option<String>),
-}
-
 /// Why a request could not be read, by how it is answered.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RequestError {
@@ -380,8 +336,8 @@ impl Request {
             Op::Ping => Ok(Request::Ping),
             Op::WhoAmI => Ok(Request::WhoAmI),
             Op::CloseSession => Ok(Request::CloseSession),
-            Op::Multi => multi(reader).map(Request::Multi),
-            Op::MultiRead => multi_read(reader).map(Request::MultiRead),
+            Op::Multi => multi::decode(reader).map(Request::Multi),
+            Op::MultiRead => multi::decode_reads(reader).map(Request::MultiRead),
             Op::Reconfig => reconfig(reader).map(Request::Reconfig),
             Op::CheckWatches => watcher(reader).map(Request::CheckWatches),
             Op::RemoveWatches => watcher(reader).map(Request::RemoveWatches),
@@ -437,7 +393,7 @@ fn decode_connection(op: Op, reader: &mut Reader) -> Result<Request, DecodeError
     Ok(Request::Auth { scheme: reader.string("scheme")?, auth: reader.buffer("auth")? })
 }
 
-fn create(reader: &mut Reader) -> Result<CreateRequest, DecodeError> {
+pub(super) fn create(reader: &mut Reader) -> Result<CreateRequest, DecodeError> {
     Ok(CreateRequest {
         path: reader.string("path")?,
         data: reader.buffer("data")?,
@@ -447,18 +403,19 @@ fn create(reader: &mut Reader) -> Result<CreateRequest, DecodeError> {
     })
 }
 
-fn create_ttl(reader: &mut Reader) -> Result<CreateRequest, DecodeError> {
+pub(super) fn create_ttl(reader: &mut Reader) -> Result<CreateRequest, DecodeError> {
     let request = create(reader)?;
     Ok(CreateRequest { ttl: reader.i64("ttl")?, ..request })
 }
 
-fn path_version(reader: &mut Reader) -> Result<(Option<String>, i32), DecodeError> {
+pub(super) fn path_version(reader: &mut Reader) -> Result<(Option<String>, i32), DecodeError> {
     Ok((reader.string("path")?, reader.i32("version")?))
 }
 
-type SetDataFields = (Option<String>, Option<Bytes>, i32);
+/// Path, data and version.
+pub(super) type SetDataFields = (Option<String>, Option<Bytes>, i32);
 
-fn set_data(reader: &mut Reader) -> Result<SetDataFields, DecodeError> {
+pub(super) fn set_data(reader: &mut Reader) -> Result<SetDataFields, DecodeError> {
     Ok((reader.string("path")?, reader.buffer("data")?, reader.i32("version")?))
 }
 
@@ -470,7 +427,7 @@ fn set_acl(reader: &mut Reader) -> Result<Request, DecodeError> {
     })
 }
 
-fn read(reader: &mut Reader) -> Result<ReadRequest, DecodeError> {
+pub(super) fn read(reader: &mut Reader) -> Result<ReadRequest, DecodeError> {
     Ok(ReadRequest { path: reader.string("path")?, watch: reader.bool("watch")? })
 }
 
@@ -528,86 +485,6 @@ fn set_watches_2(reader: &mut Reader) -> Result<SetWatchesRequest, DecodeError> 
 fn paths(reader: &mut Reader, field: &'static str) -> Result<Vec<String>, DecodeError> {
     let count = reader.count(field, 4)?.ok_or(DecodeError::Null { field })?;
     (0..count).map(|_| reader.string(field)?.ok_or(DecodeError::Null { field })).collect()
-}
-
-/// Reads the header of the next element of a multi; `None` after the last.
-fn multi_header(reader: &mut Reader) -> Result<Option<Op>, DecodeError> {
-    let code = reader.i32("multi type")?;
-    let done = reader.bool("multi done")?;
-    reader.i32("multi err")?;
-    if done {
-        return Ok(None);
-    }
-    let unknown = DecodeError::Unknown { field: "multi type", value: i64::from(code) };
-    Op::from_wire(code).map(Some).ok_or(unknown)
-}
-
-fn multi(reader: &mut Reader) -> Result<Vec<MultiOp>, DecodeError> {
-    let mut ops = Vec::new();
-    while let Some(op) = multi_header(reader)? {
-        ops.push(match op {
-            Op::Create | Op::Create2 | Op::CreateContainer | Op::CreateTtl => multi_create(op, reader)?,
-            Op::Delete => {
-                let (path, version) = path_version(reader)?;
-                MultiOp::Delete { path, version }
-            }
-            Op::SetData => {
-                let (path, data, version) = set_data(reader)?;
-                MultiOp::SetData { path, data, version }
-            }
-            Op::Check => {
-                let (path, version) = path_version(reader)?;
-                MultiOp::Check { path, version }
-            }
-            other => {
-                let value = i64::from(other.as_wire());
-                return Err(DecodeError::Unknown { field: "multi type", value });
-            }
-        });
-    }
-    Ok(ops)
-}
-
-/// In a multi the flags decide what a create is: Apache ZooKeeper's classes do it while they read.
-fn multi_create(op: Op, reader: &mut Reader) -> Result<MultiOp, DecodeError> {
-    let request = if op == Op::CreateTtl { create_ttl(reader)? } else { create(reader)? };
-    if request.acl.is_none() {
-        return Err(DecodeError::Null { field: "acl" });
-    }
-    let unknown = DecodeError::Unknown { field: "create flags", value: i64::from(request.flags) };
-    let Some(mode) = CreateMode::from_flags(request.flags) else {
-        return Err(unknown);
-    };
-    let plain = CreateRequest { ttl: -1, ..request };
-    match mode {
-        CreateMode::Container => Ok(MultiOp::CreateContainer(plain)),
-        CreateMode::Ttl | CreateMode::TtlSequential if op == Op::CreateTtl => {
-            Ok(MultiOp::CreateTtl(CreateRequest { ttl: request.ttl, ..plain }))
-        }
-        CreateMode::Ttl | CreateMode::TtlSequential => Err(unknown),
-        CreateMode::Persistent
-        | CreateMode::Ephemeral
-        | CreateMode::PersistentSequential
-        | CreateMode::EphemeralSequential => {
-            let is_create2 = op == Op::Create2;
-            Ok(if is_create2 { MultiOp::Create2(plain) } else { MultiOp::Create(plain) })
-        }
-    }
-}
-
-fn multi_read(reader: &mut Reader) -> Result<Vec<ReadOp>, DecodeError> {
-    let mut ops = Vec::new();
-    while let Some(op) = multi_header(reader)? {
-        ops.push(match op {
-            Op::GetData => ReadOp::GetData(read(reader)?.path),
-            Op::GetChildren => ReadOp::GetChildren(read(reader)?.path),
-            other => {
-                let value = i64::from(other.as_wire());
-                return Err(DecodeError::Unknown { field: "multi type", value });
-            }
-        });
-    }
-    Ok(ops)
 }
 
 #[cfg(test)]

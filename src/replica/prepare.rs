@@ -13,7 +13,8 @@ use bytes::Bytes;
 
 use super::inflight::{Changed, InFlight, Known, View};
 use crate::base::{ServerId, SessionId, ZPath, Zxid};
-use crate::proto::request::{CreateMode, CreateRequest, MultiOp, ReconfigRequest};
+use crate::proto::multi::MultiOp;
+use crate::proto::request::{CreateMode, CreateRequest, ReconfigRequest};
 use crate::proto::{Acl, ErrorCode, Id, Op, Request, StatPersisted, perms};
 use crate::session::{SessionFault, Tracker};
 use crate::tree::txn::{CreateKind, CreateTxn, DeleteReason, SetDataReason, SetDataTxn};
