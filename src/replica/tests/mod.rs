@@ -1,5 +1,6 @@
 //! A whole server in memory: a replica that is alone, its clients' connections, and a disk that syncs when told.
 
+mod ensemble;
 mod golden;
 mod order;
 mod prepare;

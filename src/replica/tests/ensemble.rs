@@ -1,0 +1,533 @@
+//! Three servers in memory: what clients see of a leader and of those that learn from it.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::base::{LinkId, Recovered};
+use crate::proto::ConnectResponse;
+use crate::zab::{Packet, Status};
+
+const MEMBERS: &str = "server.1=a:2888:3888:participant;2181\n\
+    server.2=b:2888:3888:participant;2181\n\
+    server.3=c:2888:3888:participant;2181\n\
+    version=0";
+
+/// A link as one server sees it: the other server, and the link's number there.
+type Links = BTreeMap<(i64, LinkId), (i64, LinkId)>;
+/// A connection: the server, and its number.
+type At = (i64, ConnId);
+
+struct Together {
+    replicas: BTreeMap<i64, Replica>,
+    logs: BTreeMap<i64, Vec<(Zxid, Bytes)>>,
+    down: BTreeSet<i64>,
+    now: Now,
+    links: Links,
+    link_count: u64,
+    queue: VecDeque<(i64, Event)>,
+    conns: BTreeMap<At, Conn>,
+    received: BTreeMap<At, BytesMut>,
+    closed: BTreeMap<At, Closing>,
+    conn_count: u64,
+    transferred: Option<Result<ServerId, String>>,
+}
+
+fn settings_of(id: i64) -> Settings {
+    let mut settings = settings();
+    settings.zab.id = ServerId(id);
+    settings.zab.reconfig = zab::Reconfig::Enabled;
+    settings.zab.commit_log_count = 50;
+    settings.ensemble = Ensemble::parse(MEMBERS).expect("a membership");
+    settings
+}
+
+impl Together {
+    /// Three servers with a leader.
+    fn new() -> Together {
+        let mut together = Together {
+            replicas: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            down: BTreeSet::new(),
+            now: Now { mono: Millis(10_000), wall_ms: 1_700_000_000_000 },
+            links: Links::new(),
+            link_count: 0,
+            queue: VecDeque::new(),
+            conns: BTreeMap::new(),
+            received: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            conn_count: 0,
+            transferred: None,
+        };
+        (1..=3).for_each(|id| together.start(id, Recovered { may_vote: true, ..Recovered::default() }));
+        together.wait_for_service();
+        together
+    }
+
+    fn start(&mut self, id: i64, recovered: Recovered) {
+        let replica = Replica::new(self.now, settings_of(id), recovered, id as u64).expect("it recovers");
+        self.replicas.insert(id, replica);
+        self.down.remove(&id);
+    }
+
+    fn stop(&mut self, id: i64) {
+        self.down.insert(id);
+        self.queue.retain(|(at, _)| *at != id);
+        self.replicas.remove(&id);
+        self.conns.retain(|(at, _), _| *at != id);
+        let gone: Vec<_> = self
+            .links
+            .iter()
+            .filter(|((a, _), (b, _))| *a == id || *b == id)
+            .map(|(a, b)| (*a, *b))
+            .collect();
+        for (near, far) in gone {
+            self.links.remove(&near);
+            if far.0 == id {
+                self.queue.push_back((near.0, Event::LinkDown(near.1)));
+            }
+        }
+        self.run();
+    }
+
+    fn status(&self, id: i64) -> Status {
+        self.replicas[&id].inspect().zab.status
+    }
+
+    fn leader(&self) -> i64 {
+        let leads = |id: &&i64| matches!(self.status(**id), Status::Leading(_));
+        *self.replicas.keys().find(leads).expect("a leader")
+    }
+
+    /// The servers that learn.
+    fn learners(&self) -> Vec<i64> {
+        let leader = self.leader();
+        self.replicas.keys().copied().filter(|id| *id != leader).collect()
+    }
+
+    fn wait_for_service(&mut self) {
+        for _ in 0..1_000 {
+            self.wait(50);
+            let serves = |id: &i64| {
+                matches!(self.status(*id), Status::Leading(_) | Status::Following(..) | Status::Observing(..))
+            };
+            if self.replicas.keys().all(serves) {
+                return;
+            }
+        }
+        panic!("nobody serves: {:?}", self.replicas.keys().map(|id| self.status(*id)).collect::<Vec<_>>());
+    }
+
+    fn wait(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(50) {
+            self.now.mono = self.now.mono + Millis(50);
+            self.now.wall_ms += 50;
+            let now = self.now.mono;
+            let due = |conn: &Conn| conn.deadline().is_some_and(|deadline| deadline <= now);
+            let ids: Vec<At> = self.conns.iter().filter(|(_, conn)| due(conn)).map(|(at, _)| *at).collect();
+            for at in ids {
+                self.conn(at).on_tick(now);
+                self.collect(at);
+            }
+            let ids: Vec<i64> = self.replicas.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.queue.push_back((id, Event::Tick)));
+            self.run();
+        }
+    }
+
+    fn run(&mut self) {
+        while let Some((id, event)) = self.queue.pop_front() {
+            let Some(replica) = self.replicas.get_mut(&id) else { continue };
+            let effects: Vec<Effect> = replica.step(self.now, event).collect();
+            effects.into_iter().for_each(|effect| self.perform(id, effect));
+        }
+    }
+
+    fn perform(&mut self, id: i64, effect: Effect) {
+        match effect {
+            Effect::Write(seq, write) => {
+                let log = self.logs.entry(id).or_default();
+                match write {
+                    Write::Append { zxid, txn } => log.push((zxid, txn)),
+                    Write::Truncate(to) => log.retain(|(zxid, _)| *zxid <= to),
+                    Write::Epochs(_) | Write::Replace { .. } | Write::Ensemble { .. } => {}
+                }
+                self.queue.push_back((id, Event::Synced(seq)));
+            }
+            Effect::Send(link, packet) => self.send((id, link), packet),
+            Effect::SendSnapshot(link, image) => {
+                self.send((id, link), Packet::Snap { zxid: image.zxid(), body: image.to_body() });
+            }
+            Effect::Vote(to, vote) => self.queue.push_back((to.0, Event::Vote(ServerId(id), vote))),
+            Effect::Dial(to) => self.dial(id, to),
+            Effect::DropLink(link) => {
+                if let Some(far) = self.links.remove(&(id, link)) {
+                    self.links.remove(&far);
+                    self.queue.push_back((far.0, Event::LinkDown(far.1)));
+                }
+            }
+            Effect::Client(conn, what) => self.tell((id, conn), what),
+            Effect::Notify(zxid, conns) => {
+                conns.into_iter().for_each(|conn| self.tell((id, conn), ToClient::Notify(zxid)));
+            }
+            Effect::TakeSnapshot(image) => {
+                self.queue.push_back((id, Event::SnapshotTaken(image.zxid(), Ok(()))));
+            }
+            Effect::Transferred(done) => self.transferred = Some(done),
+            Effect::Status(_) | Effect::Ensemble(_) => {}
+        }
+    }
+
+    fn dial(&mut self, from: i64, to: ServerId) {
+        if self.down.contains(&to.0) {
+            return self.queue.push_back((from, Event::DialFailed(to)));
+        }
+        self.link_count += 2;
+        let near = (from, LinkId(self.link_count));
+        let far = (to.0, LinkId(self.link_count + 1));
+        self.links.insert(near, far);
+        self.links.insert(far, near);
+        self.queue.push_back((near.0, Event::LinkUp(near.1, Some(to))));
+        self.queue.push_back((far.0, Event::LinkUp(far.1, None)));
+    }
+
+    fn send(&mut self, near: (i64, LinkId), packet: Packet) {
+        if let Some((id, link)) = self.links.get(&near) {
+            self.queue.push_back((*id, Event::Packet(*link, packet)));
+        }
+    }
+
+    fn tell(&mut self, at: At, what: ToClient) {
+        let now = self.now.mono;
+        if let Some(conn) = self.conns.get_mut(&at) {
+            conn.on_effect(now, what);
+            self.collect(at);
+        }
+    }
+
+    fn collect(&mut self, at: At) {
+        let now = self.now.mono;
+        let conn = self.conns.get_mut(&at).expect("a connection");
+        self.received.entry(at).or_default().put(conn.take_bytes());
+        if let Some(closing) = conn.closing()
+            && !self.closed.contains_key(&at)
+        {
+            self.closed.insert(at, closing);
+            conn.on_gone(now);
+        }
+        self.queue.extend(conn.take_events().into_iter().map(|event| (at.0, event)));
+    }
+
+    fn conn(&mut self, at: At) -> &mut Conn {
+        self.conns.get_mut(&at).expect("a connection")
+    }
+
+    /// Opens a connection to a server and says this first.
+    fn connect(&mut self, server: i64, first: Bytes) -> At {
+        self.conn_count += 1;
+        let at = (server, ConnId(self.conn_count));
+        let service = self.replicas[&server].service();
+        let conn = Conn::new(self.now.mono, at.1, IpAddr::V4(Ipv4Addr::LOCALHOST), service);
+        self.conns.insert(at, conn);
+        self.frames(at, [first]);
+        at
+    }
+
+    /// A new session on a server.
+    fn client(&mut self, server: i64) -> At {
+        let at = self.connect(server, connect(10_000, SessionId::NONE, &[]));
+        assert_eq!(self.take(at).len(), 41, "the session is granted");
+        at
+    }
+
+    /// Presents a session to another server; whether it was granted.
+    fn attach(&mut self, server: i64, session: SessionId) -> (At, bool) {
+        let at = self.connect(server, reconnect(session));
+        let mut refusal = Writer::new();
+        ConnectResponse::refused(Some(false)).encode(&mut refusal);
+        let response = self.take(at);
+        assert_eq!(response.len(), 41);
+        (at, response != refusal.finish())
+    }
+
+    fn session(&self, at: At) -> SessionId {
+        self.conns[&at].granted().expect("a session").session
+    }
+
+    fn frames(&mut self, at: At, frames: impl IntoIterator<Item = Bytes>) {
+        let now = self.now.mono;
+        self.conn(at).on_frames(now, frames);
+        self.collect(at);
+        self.run();
+    }
+
+    fn take(&mut self, at: At) -> Bytes {
+        self.received.entry(at).or_default().split().freeze()
+    }
+
+    fn replies(&mut self, at: At) -> Vec<Frame> {
+        let mut bytes = Reader::new(self.take(at));
+        let mut frames = Vec::new();
+        while bytes.remaining() > 0 {
+            frames.push(Frame::decode(bytes.buffer("frame").expect("whole").expect("a frame")));
+        }
+        frames
+    }
+
+    fn ask(&mut self, at: At, request: Bytes) -> Vec<Frame> {
+        self.frames(at, [request]);
+        self.replies(at)
+    }
+
+    fn err(&mut self, at: At, request: Bytes) -> i32 {
+        self.ask(at, request).last().expect("a reply").err
+    }
+
+    /// Every server holds the same tree.
+    #[track_caller]
+    fn assert_level(&self) {
+        let states: BTreeSet<_> = self
+            .replicas
+            .values()
+            .map(|replica| {
+                let inspect = replica.inspect();
+                assert_eq!(inspect.digest_mismatch_count, 0);
+                (inspect.zxid, inspect.digest, inspect.session_count)
+            })
+            .collect();
+        assert_eq!(states.len(), 1, "{states:?}");
+    }
+}
+
+fn sync(xid: i32) -> Bytes {
+    request(xid, Op::Sync, |writer| {
+        writer.string("/");
+    })
+}
+
+#[test]
+fn a_learner_answers_its_clients_as_a_leader_does() {
+    let mut together = Together::new();
+    let server = together.learners()[0];
+    let at = together.client(server);
+    together.frames(
+        at,
+        [
+            create(1, "/n", 0),
+            read(2, Op::GetData, "/n", Watch::Yes),
+            create(3, "/n", 0),
+            create(4, "/n/s-", 3),
+            set_data(5, "/n", b"x", 0),
+            sync(6),
+            delete(7, "/n", -1),
+            bare(8, Op::Ping),
+            multi(9, &[(Op::Create, body(&create(1, "/m", 0))), (Op::Delete, body(&delete(1, "/no", -1)))]),
+            set_data(10, "/zookeeper/config", b"x", -1),
+        ],
+    );
+    let frames = together.replies(at);
+    let heads: Vec<_> = frames.iter().map(|frame| (frame.xid, frame.zxid & 0xffff, frame.err)).collect();
+    assert_eq!(
+        heads,
+        [
+            (1, 2, 0),
+            (2, 2, 0),
+            (3, 3, -110),
+            (4, 4, 0),
+            (-1, 5, 0),
+            (5, 5, 0),
+            (6, 5, 0),
+            (7, 6, -111),
+            (-2, 6, 0),
+            (9, 7, 0),
+            (10, 8, -102),
+        ]
+    );
+    assert_eq!(frames[3].path(), "/n/s-0000000000");
+    assert_eq!(failures(&frames[9]), [0, -101]);
+    together.assert_level();
+    assert_eq!(together.replicas[&server].inspect().outstanding_count, 0);
+}
+
+#[test]
+fn what_one_server_was_told_another_shows_after_a_sync() {
+    let mut together = Together::new();
+    let clients: Vec<At> = (1..=3).map(|server| together.client(server)).collect();
+    for (number, writer) in clients.iter().enumerate() {
+        let path = format!("/n{number}");
+        assert_eq!(together.err(*writer, create(1, &path, 0)), 0);
+        for reader in &clients {
+            assert_eq!(together.err(*reader, sync(2)), 0);
+            assert_eq!(together.err(*reader, read(3, Op::Exists, &path, Watch::No)), 0);
+        }
+    }
+    together.assert_level();
+}
+
+#[test]
+fn a_session_moves_to_the_server_that_it_is_presented_to() {
+    for (from, to) in [(1, 2), (2, 3), (3, 1)] {
+        let mut together = Together::new();
+        let old = together.client(from);
+        let session = together.session(old);
+        assert_eq!(together.err(old, create(1, "/e", 1)), 0);
+        let (new, is_granted) = together.attach(to, session);
+        assert!(is_granted);
+        assert_eq!(together.err(new, set_data(1, "/e", b"", -1)), 0);
+        // On the old connection reads and pings go on; a write gets no answer.
+        assert_eq!(together.err(old, read(2, Op::Exists, "/e", Watch::No)), 0);
+        assert_eq!(together.err(old, bare(3, Op::Ping)), 0);
+        assert_eq!(together.err(old, sync(4)), 0);
+        assert_eq!(together.ask(old, set_data(5, "/e", b"", -1)), []);
+        assert_eq!(together.closed.get(&old), Some(&Closing::Orderly));
+        assert_eq!(together.closed.get(&new), None);
+        assert_eq!(together.err(new, set_data(2, "/e", b"", -1)), 0);
+        together.assert_level();
+    }
+}
+
+#[test]
+fn a_multi_of_a_session_that_moved_gets_no_answer_and_its_end_gets_one() {
+    let mut together = Together::new();
+    let (one, other) = (together.learners()[0], together.learners()[1]);
+    for request in [multi(5, &[(Op::Create, body(&create(1, "/m", 0)))]), create(5, "/m", 0)] {
+        let old = together.client(one);
+        let session = together.session(old);
+        assert!(together.attach(other, session).1);
+        assert_eq!(together.ask(old, request), []);
+        assert_eq!(together.closed.get(&old), Some(&Closing::Orderly));
+    }
+    let old = together.client(one);
+    let session = together.session(old);
+    let (new, _) = together.attach(other, session);
+    assert_eq!(together.err(old, bare(5, Op::CloseSession)), 0);
+    assert_eq!(together.closed.get(&new), Some(&Closing::Abrupt));
+    assert!(!together.attach(one, session).1, "it is gone everywhere");
+    together.assert_level();
+}
+
+#[test]
+fn a_session_lives_as_long_as_its_server_hears_from_it() {
+    let mut together = Together::new();
+    let server = together.learners()[0];
+    let (busy, silent) = (together.client(server), together.client(server));
+    let leader = together.leader();
+    let witness = together.client(leader);
+    assert_eq!(together.err(busy, create(1, "/busy", 1)), 0);
+    assert_eq!(together.err(silent, create(1, "/silent", 1)), 0);
+    let start = together.now.mono;
+    while !together.closed.contains_key(&silent) {
+        assert_eq!(together.err(busy, read(2, Op::Exists, "/", Watch::No)), 0);
+        assert_eq!(together.err(witness, bare(2, Op::Ping)), 0);
+        together.wait(500);
+        assert!(together.now.mono.since(start).0 <= 14_000);
+    }
+    assert!(together.now.mono.since(start).0 >= 10_000);
+    (0..20).for_each(|_| {
+        together.wait(1_000);
+        assert_eq!(together.err(busy, bare(3, Op::Ping)), 0);
+        assert_eq!(together.err(witness, bare(3, Op::Ping)), 0);
+    });
+    assert_eq!(together.err(witness, read(4, Op::Exists, "/busy", Watch::No)), 0);
+    assert_eq!(together.err(witness, read(4, Op::Exists, "/silent", Watch::No)), -101);
+    together.assert_level();
+}
+
+#[test]
+fn a_lost_leader_costs_connections_and_no_session() {
+    let mut together = Together::new();
+    let leader = together.leader();
+    let server = together.learners()[0];
+    let at = together.client(server);
+    let session = together.session(at);
+    assert_eq!(together.err(at, create(1, "/e", 1)), 0);
+    together.stop(leader);
+    assert_eq!(together.closed.get(&at), Some(&Closing::Abrupt));
+    together.wait_for_service();
+    let next = together.leader();
+    let (again, is_granted) = together.attach(next, session);
+    assert!(is_granted);
+    assert_eq!(together.err(again, set_data(1, "/e", b"", -1)), 0);
+    assert_eq!(together.err(again, create(2, "/f", 0)), 0);
+    // The old leader comes back with its log and gets level.
+    let txns = together.logs[&leader].clone();
+    together.start(leader, Recovered { txns, may_vote: true, ..Recovered::default() });
+    together.wait_for_service();
+    let back = together.client(leader);
+    assert_eq!(together.err(back, sync(1)), 0);
+    assert_eq!(together.err(back, read(2, Op::Exists, "/f", Watch::No)), 0);
+    together.assert_level();
+}
+
+#[test]
+fn a_server_that_lost_its_disk_gets_the_whole_tree() {
+    let mut together = Together::new();
+    let server = together.learners()[0];
+    let leader = together.leader();
+    let at = together.client(leader);
+    together.stop(server);
+    for number in 0..200 {
+        assert_eq!(together.err(at, create(1, &format!("/n{number}"), 0)), 0);
+    }
+    together.logs.remove(&server);
+    together.start(server, Recovered { may_vote: false, ..Recovered::default() });
+    together.wait_for_service();
+    let back = together.client(server);
+    assert_eq!(together.err(back, read(1, Op::Exists, "/n199", Watch::No)), 0);
+    assert_eq!(together.err(back, create(2, "/m", 0)), 0);
+    together.assert_level();
+}
+
+#[test]
+fn leadership_is_handed_over_and_writes_go_on() {
+    let mut together = Together::new();
+    let leader = together.leader();
+    let to = together.learners()[0];
+    let at = together.client(to);
+    let session = together.session(at);
+    assert_eq!(together.err(at, create(1, "/n", 1)), 0);
+    together.queue.push_back((leader, Event::Transfer(Some(ServerId(to)))));
+    together.run();
+    together.wait_for_service();
+    assert_eq!(together.transferred, Some(Ok(ServerId(to))));
+    assert_eq!(together.leader(), to);
+    let (again, is_granted) = together.attach(leader, session);
+    assert!(is_granted);
+    assert_eq!(together.err(again, set_data(1, "/n", b"", -1)), 0);
+    let nobody = together.learners()[0];
+    together.queue.push_back((nobody, Event::Transfer(None)));
+    together.run();
+    assert!(matches!(together.transferred, Some(Err(_))));
+    together.assert_level();
+}
+
+#[test]
+fn the_super_user_changes_the_membership_and_watchers_of_it_are_told() {
+    let mut together = Together::new();
+    let gone = together.learners()[0];
+    let server = together.learners()[1];
+    let (at, watcher) = (together.client(server), together.client(server));
+    let leave = |xid: i32, from: i64| {
+        request(xid, Op::Reconfig, |writer| {
+            writer.buffer(None).string(&gone.to_string()).buffer(None).i64(from);
+        })
+    };
+    assert_eq!(together.err(watcher, read(1, Op::GetData, "/zookeeper/config", Watch::Yes)), 0);
+    assert_eq!(together.err(at, leave(1, -1)), -102);
+    assert_eq!(together.err(at, auth("super:test")), 0);
+    assert_eq!(together.err(at, leave(2, 77)), -103);
+    let frames = together.ask(at, leave(3, -1));
+    let reply = frames.last().expect("a reply");
+    assert_eq!(reply.err, 0);
+    let text = Reader::new(reply.body.clone()).buffer("text").expect("data").expect("data");
+    let ensemble = Ensemble::parse(std::str::from_utf8(&text).expect("text")).expect("a membership");
+    assert_eq!((ensemble.members.len(), ensemble.version.0), (2, reply.zxid));
+    assert_eq!((reply.stat().version, reply.stat().mzxid.0), (-1, reply.zxid));
+    let told = together.replies(watcher);
+    assert_eq!(events(&told), [(3, "/zookeeper/config".to_owned())]);
+    assert_eq!(together.err(at, create(4, "/after", 0)), 0);
+    let config = together.ask(watcher, read(5, Op::GetData, "/zookeeper/config", Watch::No));
+    assert!(
+        config[0].body.ends_with(&reply.body[reply.body.len() - 68..]),
+        "the stat is that of the reconfig"
+    );
+}
