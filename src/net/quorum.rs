@@ -47,6 +47,8 @@ const SNAPSHOT_PIECES_MAX: usize = 4;
 /// Tries to connect to one leader, and the pause between them.
 const DIAL_TRIES: u32 = 5;
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
+/// How often the loop is told that a packet which is not whole yet goes on arriving.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// How long the last packets of a link that is closed may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Pause after accepting went wrong, so that a lack of descriptors does not spin.
@@ -269,11 +271,14 @@ async fn read(mut half: OwnedReadHalf, link: &Link, side: Side) {
     let settings = &link.shared.settings;
     let mut decoder = Decoder::new(side, settings.limits);
     let mut bytes = BytesMut::with_capacity(BATCH_BYTES / 8);
+    let mut told = Instant::now();
     loop {
+        let mut is_whole = false;
         loop {
             match decoder.feed(&mut bytes) {
                 Ok(None) => break,
                 Ok(Some(packet)) => {
+                    is_whole = true;
                     if matches!(packet, Packet::UpToDate) {
                         link.is_level.store(true, Ordering::Relaxed);
                     }
@@ -286,6 +291,14 @@ async fn read(mut half: OwnedReadHalf, link: &Link, side: Side) {
                     return;
                 }
             }
+        }
+        // A snapshot takes its time: the loop must know that it goes on.
+        let is_long = !is_whole && !bytes.is_empty() && told.elapsed() >= PROGRESS_EVERY;
+        if is_whole || is_long {
+            told = Instant::now();
+        }
+        if is_long && link.shared.inbox.send(Event::Progress(link.id)).await.is_err() {
+            return;
         }
         let silence = match link.is_level.load(Ordering::Relaxed) {
             true => settings.sync_silence,
