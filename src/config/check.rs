@@ -57,7 +57,7 @@ pub fn check(raw: &RawConfig, found: &Found) -> Result<(Config, Vec<String>), Ve
         client,
         connections: checker.connections(),
         mode: mode.unwrap_or(Mode::Standalone),
-        storage: checker.storage(identity.is_some()),
+        storage: checker.storage(identity.as_ref()),
         access: checker.access(),
         words: words(raw),
         admin: checker.admin(),
@@ -123,15 +123,16 @@ impl Checker<'_> {
         Millis(self.number(key, default, 0..=86_400_000))
     }
 
-    /// A boolean whose spelling is checked, as ZooKeeper's parser does for the keys that it knows.
-    pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
-        let Some(setting) = self.raw.setting(key) else { return default };
+    /// A boolean whose spelling is checked, as ZooKeeper's parser does for the keys that it knows; `None` if it is not
+    /// set, or wrong.
+    pub(super) fn flag(&mut self, key: &str) -> Option<bool> {
+        let setting = self.raw.setting(key)?;
         match setting.value.to_ascii_lowercase().as_str() {
-            "true" => true,
-            "false" => false,
+            "true" => Some(true),
+            "false" => Some(false),
             _ => {
                 self.problems.push(setting.problem("true or false"));
-                default
+                None
             }
         }
     }
@@ -191,7 +192,7 @@ impl Checker<'_> {
         }
     }
 
-    fn storage(&mut self, has_identity: bool) -> StorageSettings {
+    fn storage(&mut self, identity: Option<&IdentityFiles>) -> StorageSettings {
         let preallocate_kib = self.number("preAllocSize", 65_536, 0..=4_194_304u64);
         let kept = self.number("autopurge.snapRetainCount", 3, 0..=u32::MAX);
         if kept < 3 {
@@ -202,9 +203,9 @@ impl Checker<'_> {
             self.warnings.push("forceSync=no: a crash of the machine loses acknowledged writes".to_owned());
         }
         StorageSettings {
-            create_directories: self.flag("datadir.autocreate", true),
-            empty_may_vote: self.flag("db.autocreate", true) && !has_identity,
-            trust_empty: self.flag("snapshot.trust.empty", false),
+            create_directories: self.flag("datadir.autocreate").unwrap_or(true),
+            empty_may_vote: self.flag("db.autocreate").unwrap_or(true) && identity.is_none(),
+            trust_empty: self.flag("snapshot.trust.empty").unwrap_or(false),
             snapshot_every_txns: self.number("snapCount", 100_000, 0..=u32::MAX).max(2),
             preallocate_bytes: preallocate_kib * 1024,
             force_sync,

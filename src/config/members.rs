@@ -111,9 +111,9 @@ impl Checker<'_> {
         id: Option<ServerId>,
         tick: Millis,
     ) -> Option<Mode> {
-        let standalone_enabled = self.flag("standaloneEnabled", true);
-        let reconfig_enabled = self.flag("reconfigEnabled", false);
-        let listen_on_all = self.flag("quorumListenOnAllIPs", false);
+        let standalone_enabled = self.flag("standaloneEnabled").unwrap_or(true);
+        let reconfig_enabled = self.flag("reconfigEnabled").unwrap_or(false);
+        let listen_on_all = self.flag("quorumListenOnAllIPs").unwrap_or(false);
         if self.raw.value("electionAlg").is_some_and(|value| value != "3")
             && let Some(setting) = self.raw.setting("electionAlg")
         {
@@ -201,7 +201,7 @@ impl Checker<'_> {
             bind_tries: self.number("electionPortBindRetry", 3, 0..=1_000_000),
             connect_timeout: self.millis("cnxTimeout", 5000),
             handshake_timeout: Millis(handshake),
-            keep_alive: self.flag("tcpKeepAlive", false),
+            keep_alive: self.flag("tcpKeepAlive").unwrap_or(false),
         }
     }
 }
