@@ -1,3 +1,7 @@
-//! Arguments, tracing, exit code.
+//! Arguments and the exit code; everything else is the library's.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorate::cli::main()
+}

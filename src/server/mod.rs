@@ -1,1 +1,51 @@
-//! Puts a replica between the edges.
+//! Puts a replica between the edges: start and stop in order.
+//!
+//! In: [`ServerArgs`]. Out: a server until it is told to stop, an exit status.
+//!
+//! Always true:
+//! * nothing is listened on for clients before the data is loaded, and nothing is acknowledged after the disk failed;
+//! * SIGTERM ends the process within 2 s, with status 0 and with everything that was acknowledged on disk.
+//!
+//! Not here: what the server does with an event (`replica`), sockets (`net`), files (`storage`).
+
+mod clock;
+mod edge;
+mod exit;
+mod identity;
+mod load;
+mod logs;
+mod picture;
+mod ports;
+mod run;
+mod start;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub use exit::{Failure, PortKind};
+
+/// Arguments of `quorate server`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServerArgs {
+    /// The configuration, as ZooKeeper reads it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Settings that win over the file's.
+    #[arg(value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// End when standard input ends.
+    #[arg(long, hide = true)]
+    pub stop_with_stdin: bool,
+}
+
+/// Runs one server until it is told to stop.
+pub fn run(args: &ServerArgs) -> ExitCode {
+    match start::serve(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where logs go is not known before the configuration is read; an operator looks here in any case.
+            eprintln!("quorate server: {failure}");
+            ExitCode::from(failure.status())
+        }
+    }
+}

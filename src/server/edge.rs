@@ -1,0 +1,259 @@
+//! Performs effects: to the disk, to links, to connections.
+//!
+//! In: effects, in the order given. Out: writes, packets, notifications, replies, ports.
+//!
+//! Always true:
+//! * effects are begun in the order given;
+//! * nothing here waits for a peer or a client.
+//!
+//! Not here: what to do (`replica`), how (`net`, `storage`).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::clock;
+use super::exit::SNAPSHOT_FAILED;
+use super::identity::Identity;
+use super::ports::Ports;
+use crate::base::{Ensemble, Millis, ServerId, Write};
+use crate::net::clients::Clients;
+use crate::net::election::Election;
+use crate::net::facts::serves;
+use crate::net::health::Health;
+use crate::net::quorum::Quorum;
+use crate::net::stats::Stats;
+use crate::replica::event::{Effect, Event};
+use crate::storage::{Error, Snapshots, Writer};
+use crate::tree::Image;
+use crate::zab::effects::Status;
+use crate::zab::packet::Packet;
+
+/// What effects are performed by, besides the disk.
+pub struct Outside {
+    /// The client port.
+    pub clients: Arc<Clients>,
+    /// The ports between servers; `None` alone.
+    pub peers: Option<(Arc<Quorum>, Arc<Election>)>,
+    /// Where this server listens.
+    pub ports: Ports,
+    /// Signs of life.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub stats: Arc<Stats>,
+    /// Where outcomes of work beside the loop are told.
+    pub inbox: mpsc::Sender<Event>,
+    /// Every task is waited for at the end.
+    pub tasks: TaskTracker,
+}
+
+/// What the edge is told once.
+pub struct EdgeSettings {
+    /// How many snapshots are kept when old ones are removed.
+    pub snapshots_kept: u32,
+    /// Whether clients are served while this server leads.
+    pub leader_serves: bool,
+}
+
+/// Everything outside of the replica.
+pub struct Edge {
+    /// The disk thread.
+    pub writer: Writer,
+    /// The client port.
+    pub clients: Arc<Clients>,
+    /// Where this server listens.
+    pub ports: Ports,
+    /// Signs of life.
+    pub health: Arc<Health>,
+    /// What this server is, since when.
+    pub status: (Status, Millis),
+    /// Who waits for the outcome of a hand-over.
+    pub transfers: Vec<oneshot::Sender<Result<ServerId, String>>>,
+    snapshots: Snapshots,
+    peers: Option<(Arc<Quorum>, Arc<Election>)>,
+    stats: Arc<Stats>,
+    inbox: mpsc::Sender<Event>,
+    tasks: TaskTracker,
+    identity: Option<Identity>,
+    settings: EdgeSettings,
+    /// Since when it has no leader.
+    looking_since: Option<Millis>,
+    /// Since when it does not serve.
+    away_since: Option<Millis>,
+}
+
+impl Edge {
+    /// The edge of a server that begins to look for a leader.
+    pub fn new(
+        writer: Writer,
+        snapshots: Snapshots,
+        outside: Outside,
+        identity: Option<Identity>,
+        settings: EdgeSettings,
+    ) -> Edge {
+        let Outside { clients, peers, ports, health, stats, inbox, tasks } = outside;
+        let now = clock::mono();
+        Edge {
+            writer,
+            clients,
+            ports,
+            health,
+            status: (Status::Looking, now),
+            transfers: Vec::new(),
+            snapshots,
+            peers,
+            stats,
+            inbox,
+            tasks,
+            identity,
+            settings,
+            looking_since: Some(now),
+            away_since: Some(now),
+        }
+    }
+
+    /// Begins what an effect asks for.
+    pub fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Write(seq, write) => {
+                if let (Write::Append { txn, .. }, Status::Leading(_) | Status::Standalone) =
+                    (&write, self.status.0)
+                {
+                    self.stats.proposals.add(1);
+                    self.stats.proposal_sizes.observe(txn.len());
+                }
+                self.health.on_write(seq);
+                self.writer.write(seq, write);
+            }
+            Effect::Send(link, packet) => {
+                if let Packet::Diff(_) = packet {
+                    self.stats.diffs_sent.add(1);
+                }
+                if let Some((quorum, _)) = &self.peers {
+                    quorum.send(link, packet);
+                }
+            }
+            Effect::SendSnapshot(link, image) => {
+                self.stats.snapshots_sent.add(1);
+                if let Some((quorum, _)) = &self.peers {
+                    quorum.send_snapshot(link, image);
+                }
+            }
+            Effect::Vote(to, notification) => {
+                if let Some((_, election)) = &self.peers {
+                    election.send(to, &notification);
+                }
+            }
+            Effect::Dial(to) => {
+                if let Some((quorum, _)) = &self.peers {
+                    quorum.dial(to);
+                }
+            }
+            Effect::DropLink(link) => {
+                if let Some((quorum, _)) = &self.peers {
+                    quorum.close(link);
+                }
+            }
+            Effect::TakeSnapshot(image) => self.take_snapshot(image),
+            Effect::Client(conn, told) => self.clients.tell(conn, told),
+            Effect::Notify(zxid, conns) => self.clients.notify(zxid, &conns),
+            Effect::Status(status) => self.on_status(status),
+            Effect::Ensemble(ensemble) => self.on_ensemble(ensemble),
+            Effect::Transferred(outcome) => {
+                match &outcome {
+                    Ok(leader) => info!(%leader, "leadership is handed over"),
+                    Err(reason) => warn!(reason, "leadership is not handed over"),
+                }
+                for waiting in self.transfers.drain(..) {
+                    drop(waiting.send(outcome.clone())); // who asked may have gone
+                }
+            }
+        }
+    }
+
+    fn on_status(&mut self, status: Status) {
+        let now = clock::mono();
+        if self.status.0 == status {
+            return;
+        }
+        info!(from = ?self.status.0, to = ?status, "status");
+        let had_leader = !matches!(self.status.0, Status::Looking);
+        self.status = (status, now);
+        match (status, self.looking_since) {
+            (Status::Looking, None) => {
+                self.looking_since = Some(now);
+                self.stats.looking.add(1);
+            }
+            (Status::Looking, Some(_)) if had_leader => self.stats.looking.add(1),
+            (Status::Looking, Some(_)) => {}
+            (_, Some(since)) => {
+                self.stats.election_time.observe(now.since(since).0);
+                self.looking_since = None;
+            }
+            (_, None) => {}
+        }
+        if !serves(status) {
+            self.away_since.get_or_insert(now);
+            self.clients.close_all();
+            return;
+        }
+        if let Some(since) = self.away_since.take() {
+            self.stats.unavailable_time.observe(now.since(since).0);
+        }
+        if let Some(Err(source)) = self.identity.as_mut().map(Identity::on_level) {
+            error!(error = %source, "the identity of this disk cannot be written; the server ends");
+            std::process::exit(i32::from(super::exit::WRITE_FAILED));
+        }
+        let leads = matches!(status, Status::Leading(_));
+        if leads && !self.settings.leader_serves {
+            self.clients.close_all();
+        } else {
+            self.clients.serve();
+        }
+    }
+
+    fn on_ensemble(&mut self, ensemble: Ensemble) {
+        info!(version = %ensemble.version, members = %ensemble.lines().join(" "), "membership in force");
+        self.ports.follow(&ensemble);
+        if let Some((quorum, election)) = &self.peers {
+            quorum.set_members(vec![ensemble.clone()]);
+            election.set_members(vec![ensemble]);
+        }
+    }
+
+    fn take_snapshot(&self, image: Image) {
+        self.writer.roll();
+        let (snapshots, stats, inbox) = (self.snapshots.clone(), Arc::clone(&self.stats), self.inbox.clone());
+        self.tasks.spawn_blocking(move || {
+            let (zxid, begun) = (image.zxid(), Instant::now());
+            let written = snapshots.write(zxid, image.digest(), |out| image.write_body(out));
+            let took = begun.elapsed();
+            stats.snapshot_time.observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            match &written {
+                Ok(()) => info!(%zxid, ?took, "a snapshot is written"),
+                Err(Error::Outdated { .. }) => {
+                    info!(%zxid, "a snapshot is dropped: the history was replaced")
+                }
+                Err(error) => {
+                    error!(%zxid, %error, "a snapshot cannot be written; the server ends");
+                    std::process::exit(i32::from(SNAPSHOT_FAILED));
+                }
+            }
+            let outcome = written.map_err(|error| error.to_string());
+            drop(inbox.blocking_send(Event::SnapshotTaken(zxid, outcome))); // the loop may have ended
+        });
+    }
+
+    /// Removes old snapshots and logs, beside the loop.
+    pub fn purge(&self) {
+        let (snapshots, kept) = (self.snapshots.clone(), self.settings.snapshots_kept as usize);
+        self.tasks.spawn_blocking(move || match snapshots.purge(kept) {
+            Ok(gone) if gone.is_empty() => {}
+            Ok(gone) => info!(files = gone.len(), "old snapshots and logs are removed"),
+            Err(error) => warn!(%error, "old snapshots and logs cannot be removed"),
+        });
+    }
+}

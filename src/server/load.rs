@@ -1,0 +1,90 @@
+//! Reads the files of a configuration.
+//!
+//! In: the arguments. Out: a checked [`Config`] and warnings, or why not.
+//!
+//! Always true:
+//! * every file that settings name is read once, before the server touches anything else.
+//!
+//! Not here: what settings mean (`config`).
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::ServerArgs;
+use super::exit::Failure;
+use crate::config::{Access, Config, Found, RawConfig, check};
+use crate::tree::acl;
+
+/// What was read.
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// What is odd about them, one line each.
+    pub warnings: Vec<String>,
+    /// The file that `dynamicConfigFile` names.
+    pub dynamic_file: Option<PathBuf>,
+    /// The digest of the user `super`, as `super:…`; `None` if there is none.
+    pub super_digest: Option<String>,
+    /// What a request that changes something on the admin port must bear; `None` refuses them all.
+    pub admin_token: Option<String>,
+}
+
+/// Reads the configuration that the arguments name.
+pub fn load(args: &ServerArgs) -> Result<Loaded, Failure> {
+    let (name, text) = match &args.config {
+        Some(path) => (path.display().to_string(), read(path)?),
+        None => (String::new(), String::new()),
+    };
+    let mut raw = RawConfig::parse(&name, &text).map_err(|problem| Failure::Config(vec![problem]))?;
+    for setting in &args.settings {
+        raw.set(setting).map_err(|problem| Failure::Config(vec![problem]))?;
+    }
+    let dynamic_file = raw.value("dynamicConfigFile").map(PathBuf::from);
+    let dynamic = match &dynamic_file {
+        Some(path) => Some((path.display().to_string(), read(path)?)),
+        None => None,
+    };
+    let found = Found { dynamic, my_id: read_my_id(&raw)?, host_name: host_name() };
+    let (config, warnings) = check(&raw, &found).map_err(Failure::Config)?;
+    let super_digest = super_digest(&config.access)?;
+    let token_file = config.admin.as_ref().and_then(|admin| admin.token_file.as_deref());
+    let admin_token = token_file.map(read_secret).transpose()?;
+    Ok(Loaded { config, warnings, dynamic_file, super_digest, admin_token })
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|source| Failure::File { path: path.to_owned(), source })
+}
+
+fn read_my_id(raw: &RawConfig) -> Result<Option<(String, String)>, Failure> {
+    let Some(dir) = raw.value("dataDir") else { return Ok(None) };
+    let path = Path::new(dir).join("myid");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path.display().to_string(), text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Failure::File { path, source }),
+    }
+}
+
+/// The pod's name, or else the machine's.
+fn host_name() -> Option<String> {
+    let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    let machine = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    pod.or_else(machine).map(|name| name.trim().to_owned())
+}
+
+/// The first line of a file that holds a secret.
+fn read_secret(path: &Path) -> Result<String, Failure> {
+    let secret = read(path)?.lines().next().unwrap_or_default().trim().to_owned();
+    if secret.is_empty() {
+        let source = io::Error::new(io::ErrorKind::InvalidData, "the first line is empty, expected a secret");
+        return Err(Failure::File { path: path.to_owned(), source });
+    }
+    Ok(secret)
+}
+
+fn super_digest(access: &Access) -> Result<Option<String>, Failure> {
+    let Some(path) = &access.super_password_file else { return Ok(access.super_digest.clone()) };
+    let password = read_secret(path)?;
+    Ok(Some(acl::digest_id(&format!("super:{password}"))))
+}

@@ -1,0 +1,46 @@
+//! From the replica's picture of itself to the facts that are told.
+//!
+//! In: [`Inspect`]. Out: [`Facts`].
+//!
+//! Always true:
+//! * looking changes nothing.
+//!
+//! Not here: how facts become text (`net`).
+
+use crate::base::{Millis, ServerId};
+use crate::net::facts::{Facts, Learner, TreeFacts};
+use crate::replica::Replica;
+
+/// One moment's facts; `status_age` is how long the status has been what it is.
+pub fn facts(id: ServerId, replica: &Replica, status_age: Millis) -> Facts {
+    let inspect = replica.inspect();
+    let digests = replica.service().tree.read(|tree| tree.digests().collect());
+    let learner = |peer: &crate::zab::PeerPicture| Learner {
+        id: peer.id,
+        votes: peer.votes,
+        is_synced: peer.synced,
+        lag: peer.lag,
+    };
+    Facts {
+        id,
+        status: inspect.zab.status,
+        status_age,
+        epochs: inspect.zab.epochs,
+        last_logged: inspect.zab.last_logged,
+        last_applied: inspect.zxid,
+        tree: TreeFacts {
+            nodes: inspect.node_count as u64 + 1, // ZooKeeper counts the root twice, as / and as the empty path
+            ephemerals: inspect.ephemeral_count as u64,
+            watches: inspect.watch_count as u64,
+            bytes: inspect.size_bytes + 1,
+            digests,
+        },
+        sessions: inspect.session_count as u64,
+        outstanding: inspect.request_count as u64,
+        ensemble: inspect.ensemble,
+        ensemble_proposed: inspect.ensemble_proposed,
+        learners: inspect.zab.peers.iter().map(learner).collect(),
+        proposals_open: inspect.zab.outstanding as u64,
+        syncs_pending: inspect.zab.pending_syncs as u64,
+    }
+}

@@ -1,0 +1,141 @@
+//! The loop: events in, effects out.
+//!
+//! In: events of every edge, questions, the clock, the order to stop. Out: effects, performed.
+//!
+//! Always true:
+//! * the loop waits for nothing but its inbox, the disk's reports, questions and the next tick;
+//! * a tick comes at least every 50 ms, however much else there is to do.
+//!
+//! Not here: performing effects (`edge`).
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::edge::Edge;
+use super::{clock, picture};
+use crate::base::{Millis, ServerId, WriteSeq};
+use crate::net::facts::Question;
+use crate::replica::Replica;
+use crate::replica::event::Event;
+use crate::zab::effects::Status;
+
+/// Time between ticks.
+const TICK: Duration = Duration::from_millis(25);
+/// Events that are taken between two looks at everything else.
+const EVENTS_AT_ONCE: usize = 512;
+/// How long the last requests and a hand-over may take once the server is told to stop.
+const STOP_WAIT: Millis = Millis(1200);
+
+/// What the loop listens to.
+pub struct Loop {
+    /// This server.
+    pub id: ServerId,
+    /// What decides.
+    pub replica: Replica,
+    /// What performs.
+    pub edge: Edge,
+    /// Events of sockets and of work beside the loop.
+    pub inbox: mpsc::Receiver<Event>,
+    /// The last write that is durable.
+    pub durable: watch::Receiver<WriteSeq>,
+    /// Questions of the admin port and of words.
+    pub questions: mpsc::Receiver<Question>,
+    /// How often old files are removed; `None` for never.
+    pub purge_every: Option<Millis>,
+    /// Told to stop.
+    pub stop: CancellationToken,
+}
+
+impl Loop {
+    /// Runs until the server is told to stop and has said what it owes.
+    pub async fn run(mut self) -> Edge {
+        let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
+        let mut next_tick = Instant::now();
+        let mut next_purge = self.purge_every.map(|every| clock::mono() + every);
+        let mut deadline: Option<Millis> = None;
+        loop {
+            if Instant::now() >= next_tick {
+                next_tick = Instant::now() + TICK;
+                self.edge.health.on_look();
+                self.step(Event::Tick);
+                if let (Some(at), Some(every)) = (next_purge, self.purge_every)
+                    && clock::mono() >= at
+                {
+                    next_purge = Some(at + every);
+                    self.edge.purge();
+                }
+            }
+            if deadline.is_some_and(|deadline| clock::mono() >= deadline || self.owes_nothing()) {
+                return self.edge;
+            }
+            let question = tokio::select! {
+                biased;
+                () = self.stop.cancelled(), if deadline.is_none() => {
+                    deadline = Some(clock::mono() + STOP_WAIT);
+                    self.on_stop();
+                    None
+                }
+                Ok(()) = self.durable.changed() => {
+                    batch.push(Event::Synced(*self.durable.borrow_and_update()));
+                    None
+                }
+                question = self.questions.recv() => question,
+                _ = self.inbox.recv_many(&mut batch, EVENTS_AT_ONCE) => None,
+                () = sleep_until(next_tick) => None,
+            };
+            for event in batch.drain(..) {
+                let now = clock::now();
+                for effect in self.replica.step(now, event) {
+                    self.edge.perform(effect);
+                }
+            }
+            match question {
+                None => {}
+                Some(Question::Facts(answer)) => {
+                    let age = clock::mono().since(self.edge.status.1);
+                    drop(answer.send(picture::facts(self.id, &self.replica, age))); // who asked may have gone
+                }
+                Some(Question::Transfer(to, answer)) => {
+                    self.edge.transfers.push(answer);
+                    self.step(Event::Transfer(to));
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        for effect in self.replica.step(clock::now(), event) {
+            self.edge.perform(effect);
+        }
+    }
+
+    /// Takes nothing new from clients, and gives leadership away.
+    fn on_stop(&mut self) {
+        info!("told to stop");
+        self.edge.ports.close_clients();
+        self.edge.clients.read_no_more();
+        let voters = self.replica.inspect().ensemble.voters().count();
+        if matches!(self.edge.status.0, Status::Leading(_)) && voters > 1 {
+            self.step(Event::Transfer(None));
+        }
+    }
+
+    /// Whether every request was answered, and leadership is given away or cannot be.
+    fn owes_nothing(&self) -> bool {
+        let inspect = self.replica.inspect();
+        if inspect.zab.transferring.is_some() {
+            return false;
+        }
+        if inspect.request_count > 0 && crate::net::facts::serves(inspect.zab.status) {
+            return false;
+        }
+        if inspect.request_count > 0 {
+            warn!(requests = inspect.request_count, "requests stay without an answer");
+        }
+        true
+    }
+}

@@ -1,0 +1,445 @@
+//! One server from its arguments to its end.
+//!
+//! In: the arguments. Out: nothing, or why it could not start.
+//!
+//! Always true:
+//! * configuration, identity, data and ports are checked in this order, and the first that is wrong ends the start;
+//! * tasks end before the runtime, and the disk thread last of all that writes.
+//!
+//! Not here: the loop (`run`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::edge::{Edge, EdgeSettings, Outside};
+use super::exit::{Failure, PortKind, WRITE_FAILED};
+use super::identity::{self, Identity, StartMode};
+use super::load::{Loaded, load};
+use super::ports::{self, Ports};
+use super::run::Loop;
+use super::{ServerArgs, clock, logs};
+use crate::base::{Ensemble, Millis, Recovered, ServerId, Ticks, WriteSeq};
+use crate::config::{Config, EnsembleMode, Listen, Mode, Problem};
+use crate::net::admin::{self, Desk, Disk, Port};
+use crate::net::clients::{self, Clients};
+use crate::net::election::{Election, ElectionSettings};
+use crate::net::facts::{Asker, QUESTIONS_MAX};
+use crate::net::health::Health;
+use crate::net::quorum::{Quorum, QuorumSettings};
+use crate::net::stats::Stats;
+use crate::net::words::Lexicon;
+use crate::replica::event::Event;
+use crate::replica::prepare::Switch;
+use crate::replica::{ClientSettings, Replica, Settings};
+use crate::session::TimeoutLimits;
+use crate::storage::{EnsembleFiles, FileSystem, Layout, Options, Report, Store, Writer};
+use crate::tree::acl::SchemeState;
+use crate::tree::{AclCheck, Schemes, Tree};
+use crate::zab::codec::Limits;
+use crate::zab::{self, Reconfig};
+
+/// Events that may wait for the loop; connections and links wait when it is full.
+const INBOX_MAX: usize = 4096;
+/// How long the tasks of connections may take to end.
+const END_WAIT: Duration = Duration::from_millis(300);
+/// Connections on the election port that may be without an initial message at one time.
+const HANDSHAKES_MAX: usize = 64;
+/// Pause after accepting went wrong on the election port.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// `znode.container.checkIntervalMs` of ZooKeeper.
+const REAP_EVERY: Millis = Millis(60_000);
+
+/// Runs one server until it is told to stop.
+pub fn serve(args: &ServerArgs) -> Result<(), Failure> {
+    let loaded = load(args)?;
+    logs::start(&loaded.config.log);
+    logs::abort_on_panic();
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Unexpected(format!("start tokio: {error}")))?;
+    let end = CancellationToken::new();
+    let stop = listen_for_stop(&runtime, args)?;
+    let outcome = runtime.block_on(Start { loaded, stop, end: end.clone(), tasks: TaskTracker::new() }.run());
+    end.cancel();
+    runtime.shutdown_timeout(END_WAIT);
+    if let Err(failure) = &outcome {
+        error!(%failure, "the server ends");
+    }
+    outcome
+}
+
+/// A token that SIGTERM, SIGINT, or the end of standard input cancels.
+fn listen_for_stop(runtime: &Runtime, args: &ServerArgs) -> Result<CancellationToken, Failure> {
+    let _inside = runtime.enter();
+    let unexpected = |error| Failure::Unexpected(format!("listen for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(unexpected)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unexpected)?;
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    runtime.spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    if args.stop_with_stdin {
+        let told = stop.clone();
+        std::thread::spawn(move || {
+            // Whatever comes is thrown away; an error is an end too.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            told.cancel();
+        });
+    }
+    Ok(stop)
+}
+
+/// What a start has in hand.
+struct Start {
+    loaded: Loaded,
+    /// Told to stop.
+    stop: CancellationToken,
+    /// Ends every task.
+    end: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What was found on disk.
+struct Opened {
+    store: Store,
+    recovered: Recovered,
+    took: Duration,
+}
+
+impl Start {
+    async fn run(self) -> Result<(), Failure> {
+        let health = Arc::new(Health::new(clock::mono));
+        let identity = identity::establish(&self.loaded.config)?;
+        self.open_admin(&health, identity.as_ref()).await?;
+        let opened = self.open(identity.as_ref()).await?;
+        let looped = self.build(opened, identity, &health).await?;
+        health.on_started(Arc::clone(&looped.edge.clients));
+        let edge = looped.run().await;
+        self.finish(edge).await
+    }
+
+    /// Opens the data beside the runtime's own threads.
+    async fn open(&self, identity: Option<&Identity>) -> Result<Opened, Failure> {
+        let (config, dynamic) = (self.loaded.config.clone(), self.loaded.dynamic_file.clone());
+        let mode = identity.map(|identity| identity.mode);
+        let opening = tokio::task::spawn_blocking(move || open(&config, dynamic, mode));
+        opening.await.map_err(|error| Failure::Unexpected(error.to_string()))?
+    }
+
+    /// Puts the parts together, and listens.
+    async fn build(
+        &self,
+        opened: Opened,
+        identity: Option<Identity>,
+        health: &Arc<Health>,
+    ) -> Result<Loop, Failure> {
+        let config = &self.loaded.config;
+        let Opened { store, recovered, took } = opened;
+        let stats = Arc::new(Stats::default());
+        stats.load_time.observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        stats.load_txns.observe(recovered.txns.len() as u64);
+        let settings = self.settings(identity.as_ref());
+        let ensemble = in_force(&settings, &recovered)?;
+        check_named(config, &ensemble)?;
+        let replica = Replica::new(clock::now(), settings, recovered, clock::seed());
+        let replica = replica.map_err(|error| Failure::Data(error.to_string()))?;
+        let (inbox, events) = mpsc::channel(INBOX_MAX);
+        let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+        let snapshots = store.snapshots();
+        let (writer, durable) = self.start_writer(store, &stats, health)?;
+        let clients = Clients::new(clients::Shared {
+            limits: config.connections.clone(),
+            service: replica.service(),
+            inbox: inbox.clone(),
+            stats: Arc::clone(&stats),
+            lexicon: Lexicon::new(config),
+            asker: Asker::new(questions),
+            clock: clock::mono,
+            tasks: self.tasks.clone(),
+            stop: self.end.clone(),
+        });
+        let peers = match &config.mode {
+            Mode::Standalone => None,
+            Mode::Ensemble(mode) => Some(self.start_peers(mode, &ensemble, &inbox)),
+        };
+        let mut ports = Ports::new(config, &clients, peers.clone(), &self.tasks, &self.end);
+        ports.open(&ensemble).await?;
+        let snapshots_kept = config.storage.snapshots_kept;
+        let leader_serves = config.connections.leader_serves;
+        let (health, tasks) = (Arc::clone(health), self.tasks.clone());
+        let outside = Outside { clients, peers, ports, health, stats, inbox, tasks };
+        let edge =
+            Edge::new(writer, snapshots, outside, identity, EdgeSettings { snapshots_kept, leader_serves });
+        Ok(Loop {
+            id: config.id(),
+            replica,
+            edge,
+            inbox: events,
+            durable,
+            questions: asked,
+            purge_every: config.storage.purge_interval,
+            stop: self.stop.clone(),
+        })
+    }
+
+    /// Ends everything: replies first, then links, then the disk.
+    async fn finish(&self, edge: Edge) -> Result<(), Failure> {
+        let Edge { writer, clients, .. } = edge;
+        clients.dismiss();
+        self.tasks.close();
+        self.end_after_replies(&clients).await;
+        let written = tokio::task::spawn_blocking(move || writer.stop()).await;
+        written.map_err(|error| Failure::Unexpected(error.to_string()))??;
+        info!("stopped");
+        Ok(())
+    }
+
+    async fn end_after_replies(&self, clients: &Clients) {
+        let all_gone = async {
+            while clients.count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if timeout(END_WAIT, all_gone).await.is_err() {
+            info!(connections = clients.count(), "connections are closed before their replies are taken");
+        }
+        self.end.cancel();
+        // A task that does not end in time is dropped with the runtime.
+        let _ = timeout(END_WAIT, self.tasks.wait()).await;
+    }
+
+    async fn open_admin(&self, health: &Arc<Health>, identity: Option<&Identity>) -> Result<(), Failure> {
+        let config = &self.loaded.config;
+        let start_mode = |mode| match mode {
+            StartMode::Bootstrap => "Bootstrap",
+            StartMode::Join => "Join",
+            StartMode::Resume => "Resume",
+        };
+        let desk = Desk {
+            health: Arc::clone(health),
+            disk: identity.map(|identity| Disk {
+                ensemble_id: identity.ensemble_id.clone(),
+                incarnation: identity.incarnation.clone(),
+                start_mode: start_mode(identity.mode),
+            }),
+            token: self.loaded.admin_token.clone(),
+            stop: self.end.clone(),
+            tasks: self.tasks.clone(),
+        };
+        let open = async |kind, port, listen: &Listen| {
+            let at = ports::address_of(listen);
+            let listener = ports::listen(&at, 50).await;
+            let listener = listener.map_err(|source| Failure::Port { kind, at: at.clone(), source })?;
+            info!(%kind, %at, "listening");
+            admin::listen(desk.clone(), port, listener);
+            Ok::<(), Failure>(())
+        };
+        if let Some(at) = &config.admin {
+            open(PortKind::Admin, Port::Admin, &at.listen).await?;
+        }
+        if let Some(listen) = &config.metrics {
+            open(PortKind::Metrics, Port::Metrics, listen).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the disk thread; a failure of the disk ends the process at once.
+    fn start_writer(
+        &self,
+        store: Store,
+        stats: &Arc<Stats>,
+        health: &Arc<Health>,
+    ) -> Result<(Writer, watch::Receiver<WriteSeq>), Failure> {
+        let (durable, receiver) = watch::channel(WriteSeq(0));
+        let (stats, health) = (Arc::clone(stats), Arc::clone(health));
+        let slow = self.loaded.config.storage.sync_warning.as_duration();
+        let writer = Writer::start(store, move |report| match report {
+            Report::Durable { seq, took } => {
+                stats.sync_time.observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+                if took >= slow {
+                    stats.syncs_slow.add(1);
+                    warn!(?took, "writing to the log takes long");
+                }
+                health.on_durable(seq);
+                durable.send_replace(seq);
+            }
+            Report::Failed(failure) => {
+                error!(%failure, "the disk cannot be used; the server ends");
+                eprintln!("quorate server: {failure}");
+                std::process::exit(i32::from(WRITE_FAILED));
+            }
+        });
+        let writer =
+            writer.map_err(|error| Failure::Unexpected(format!("start the disk thread: {error}")))?;
+        Ok((writer, receiver))
+    }
+
+    fn start_peers(
+        &self,
+        mode: &EnsembleMode,
+        ensemble: &Ensemble,
+        inbox: &mpsc::Sender<Event>,
+    ) -> (Arc<Quorum>, Arc<Election>) {
+        let config = &self.loaded.config;
+        let ticks = |count: u32| Ticks(u64::from(count)).of(config.tick).as_duration();
+        let buffer_bytes_max = 2 * config.connections.frame_bytes_max as usize;
+        let quorum = Quorum::new(
+            QuorumSettings {
+                init_silence: ticks(mode.init_limit_ticks),
+                sync_silence: ticks(mode.sync_limit_ticks),
+                connect_limit: ticks(mode.connect_limit_ticks),
+                limits: Limits { buffer_bytes_max, ..Limits::default() },
+                tasks: self.tasks.clone(),
+            },
+            inbox.clone(),
+            self.end.clone(),
+        );
+        let settings = ElectionSettings {
+            id: mode.id,
+            connect_timeout: mode.election.connect_timeout.as_duration(),
+            handshake_timeout: mode.election.handshake_timeout.as_duration(),
+            handshakes_max: HANDSHAKES_MAX,
+            accept_pause: ACCEPT_PAUSE,
+            tasks: self.tasks.clone(),
+        };
+        let election = Election::start(settings, inbox.clone(), self.end.clone());
+        quorum.set_members(vec![ensemble.clone(), mode.members.clone()]);
+        election.set_members(vec![ensemble.clone(), mode.members.clone()]);
+        (Arc::new(quorum), Arc::new(election))
+    }
+
+    fn settings(&self, identity: Option<&Identity>) -> Settings {
+        let config = &self.loaded.config;
+        let (zab, ensemble) = match &config.mode {
+            Mode::Standalone => (alone(config), Ensemble::default()),
+            Mode::Ensemble(mode) => {
+                let ensemble_id = identity.map(|identity| identity.ensemble_id.clone());
+                let reconfig = if mode.reconfig_enabled { Reconfig::Enabled } else { Reconfig::Disabled };
+                let zab = zab::Settings {
+                    id: mode.id,
+                    tick: config.tick,
+                    init_limit_ticks: u64::from(mode.init_limit_ticks),
+                    sync_limit_ticks: u64::from(mode.sync_limit_ticks),
+                    reconfig,
+                    standalone_enabled: mode.standalone_enabled,
+                    observer: mode.observer,
+                    commit_log_count: mode.commit_log_count as usize,
+                    ensemble_id,
+                };
+                (zab, mode.members.clone())
+            }
+        };
+        let super_digest = self.loaded.super_digest.as_deref();
+        Settings {
+            zab,
+            ensemble,
+            timeouts: TimeoutLimits { min: config.session_timeout_min, max: config.session_timeout_max },
+            clients: ClientSettings {
+                touch_every: Millis(config.tick.0 / 2),
+                session_wait: config.connections.sessionless_timeout,
+                schemes: Schemes {
+                    digest: SchemeState::Enabled,
+                    super_digest: super_digest.map(str::to_owned),
+                },
+                acl_check: if config.access.skip_acl { AclCheck::Skipped } else { AclCheck::Enforced },
+            },
+            ttl_nodes: Switch::Off,
+            snap_count: u64::from(config.storage.snapshot_every_txns),
+            reap_every: REAP_EVERY,
+        }
+    }
+}
+
+/// What the agreement is told of a server that is alone.
+fn alone(config: &Config) -> zab::Settings {
+    zab::Settings {
+        id: ServerId(1), // what ZooKeeper puts into the session ids of such a server
+        tick: config.tick,
+        init_limit_ticks: 1,
+        sync_limit_ticks: 1,
+        reconfig: Reconfig::Disabled,
+        standalone_enabled: true,
+        observer: false,
+        commit_log_count: 500,
+        ensemble_id: None,
+    }
+}
+
+/// Refuses an id that no membership knows: the disk, or `myid`, is another server's.
+fn check_named(config: &Config, ensemble: &Ensemble) -> Result<(), Failure> {
+    match &config.mode {
+        Mode::Ensemble(mode) if !ports::is_named(mode.id, ensemble, mode) => {
+            let place = config.data_dir.join("myid").display().to_string();
+            let expected = "the id of a server that has a server.N line".to_owned();
+            let (key, found) = ("myid".to_owned(), Some(mode.id.to_string()));
+            Err(Failure::Config(vec![Problem { place, key, found, expected }]))
+        }
+        Mode::Ensemble(_) | Mode::Standalone => Ok(()),
+    }
+}
+
+/// The membership in force: the stored one, or else the configuration's.
+fn in_force(settings: &Settings, recovered: &Recovered) -> Result<Ensemble, Failure> {
+    match &recovered.ensemble_current {
+        None => Ok(settings.ensemble.clone()),
+        Some(text) => Ensemble::parse(text)
+            .map_err(|error| Failure::Data(format!("the stored membership cannot be read: {error}"))),
+    }
+}
+
+/// Opens the data directories and reads what they hold.
+fn open(
+    config: &Config,
+    dynamic_file: Option<PathBuf>,
+    start_mode: Option<StartMode>,
+) -> Result<Opened, Failure> {
+    let begun = Instant::now();
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let has_file = !config.file.as_os_str().is_empty();
+    let is_ensemble = matches!(config.mode, Mode::Ensemble(_));
+    let layout = Layout {
+        data_dir: config.data_dir.clone(),
+        log_dir: config.data_log_dir.clone(),
+        ensemble: EnsembleFiles {
+            me: config.id(),
+            static_file: (has_file && is_ensemble).then(|| absolute(config.file.clone())),
+            dynamic_file: dynamic_file.map(absolute),
+        },
+    };
+    let storage = &config.storage;
+    let options = Options {
+        prealloc_bytes: storage.preallocate_bytes,
+        force_sync: storage.force_sync,
+        log_bytes_max: None,
+        txn_bytes_max: config.connections.frame_bytes_max.saturating_mul(2),
+        trust_empty: storage.trust_empty,
+        db_autocreate: storage.empty_may_vote || start_mode == Some(StartMode::Bootstrap),
+        dir_autocreate: storage.create_directories,
+    };
+    let empty_body: Bytes = Tree::new().image().to_body();
+    let (store, mut recovered) = Store::open(Arc::new(FileSystem), layout, options, empty_body)?;
+    if start_mode == Some(StartMode::Join) {
+        recovered.may_vote = false;
+    }
+    let (last, txns, took) = (recovered.last_zxid(), recovered.txns.len(), begun.elapsed());
+    info!(%last, txns, ?took, epochs = ?recovered.epochs, may_vote = recovered.may_vote, "the data is loaded");
+    Ok(Opened { store, recovered, took })
+}
