@@ -4,6 +4,7 @@ mod ensemble;
 mod golden;
 mod order;
 mod prepare;
+mod random;
 mod reads;
 mod sessions;
 mod watches;
@@ -197,6 +198,15 @@ impl Alone {
     pub fn sync(&mut self) {
         let seq = self.unsynced.pop_front().expect("a write is held");
         self.step(Event::Synced(seq));
+    }
+
+    /// The same if there is one.
+    pub fn sync_if_held(&mut self) -> bool {
+        let is_held = !self.unsynced.is_empty();
+        if is_held {
+            self.sync();
+        }
+        is_held
     }
 
     pub fn zxid(&self) -> Zxid {
