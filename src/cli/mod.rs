@@ -7,6 +7,7 @@
 //!
 //! Not here: settings of a server (`config`).
 
+pub mod bench;
 pub mod command;
 pub mod local;
 pub mod ops;
