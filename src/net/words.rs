@@ -99,12 +99,15 @@ pub fn find(first: [u8; 4]) -> Option<&'static str> {
 /// The answer to a word.
 pub async fn answer(word: &'static str, clients: &Clients) -> String {
     let shared = &clients.shared;
-    let is_there = ["conf", "hash", "isro", "mntr", "ruok", "srvr", "stat"].contains(&word);
+    let is_there = ["conf", "envi", "hash", "isro", "mntr", "ruok", "srvr", "stat"].contains(&word);
     if !is_there || !shared.lexicon.allowed.allow(word) {
         return format!("{word} is not executed because it is not in the whitelist.\n");
     }
     if word == "ruok" {
         return "imok".to_owned();
+    }
+    if word == "envi" {
+        return environment();
     }
     let facts = shared.asker.ask().await.filter(Facts::serves);
     let Some(facts) = facts else {
@@ -164,6 +167,43 @@ fn hash(facts: &Facts) -> String {
     // A digest is an unsigned number in memory and a signed one in every text of ZooKeeper.
     let line = |(zxid, digest): &(crate::base::Zxid, u64)| format!("{:x}: {}\n", zxid.0, *digest as i64);
     facts.tree.digests.iter().map(line).collect()
+}
+
+/// The process's surroundings, under the names that Java has for them; clients read the version from it.
+fn environment() -> String {
+    let read =
+        |path: &str| std::fs::read_to_string(path).map_or(String::new(), |text| text.trim().to_owned());
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let memory = read("/proc/meminfo");
+    let megabytes = |key: &str| {
+        let line = memory.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        format!("{}MB", kilobytes.unwrap_or(0) / 1024)
+    };
+    let dir = std::env::current_dir().map_or(String::new(), |dir| dir.display().to_string());
+    let not_java = || "<NA>".to_owned();
+    let lines = [
+        ("zookeeper.version", VERSION.to_owned()),
+        ("host.name", read("/proc/sys/kernel/hostname")),
+        ("java.version", not_java()),
+        ("java.vendor", not_java()),
+        ("java.home", not_java()),
+        ("java.class.path", not_java()),
+        ("java.library.path", not_java()),
+        ("java.io.tmpdir", std::env::temp_dir().display().to_string()),
+        ("java.compiler", not_java()),
+        ("os.name", "Linux".to_owned()),
+        ("os.arch", std::env::consts::ARCH.to_owned()),
+        ("os.version", read("/proc/sys/kernel/osrelease")),
+        ("user.name", variable("USER")),
+        ("user.home", variable("HOME")),
+        ("user.dir", dir),
+        ("os.memory.free", megabytes("MemFree")),
+        ("os.memory.max", megabytes("MemTotal")),
+        ("os.memory.total", megabytes("MemTotal")),
+    ];
+    let lines = lines.map(|(key, value)| format!("{key}={value}\n"));
+    format!("Environment:\n{}", lines.concat())
 }
 
 fn mntr(facts: &Facts, clients: &Clients) -> String {
