@@ -203,8 +203,7 @@ fn check_txn(zxid: Zxid, txn: &Bytes) -> Result<(), DecodeError> {
 
 fn from_learner(record: Record) -> Result<Option<Packet>, DecodeError> {
     Ok(Some(match record.kind {
-        FOLLOWER_INFO => learner_info(record, false)?,
-        OBSERVER_INFO => learner_info(record, true)?,
+        FOLLOWER_INFO | OBSERVER_INFO => learner_info(record)?,
         ACK_EPOCH => {
             let current = record.reader("epoch")?.i32("epoch")?;
             let current = if current == -1 { None } else { Some(epoch("epoch", i64::from(current))?) };
@@ -281,7 +280,8 @@ fn from_leader(record: Record) -> Result<Option<Packet>, DecodeError> {
     }))
 }
 
-fn learner_info(record: Record, observer: bool) -> Result<Packet, DecodeError> {
+fn learner_info(record: Record) -> Result<Packet, DecodeError> {
+    let observer = record.kind == OBSERVER_INFO;
     let accepted = epoch("accepted epoch", record.zxid.0 >> 32)?;
     let Some(data) = record.data else {
         return Ok(Packet::LearnerInfo { observer, accepted, id: None, config_version: None, mark: None });
@@ -437,5 +437,4 @@ fn put_buffer(out: &mut BytesMut, data: Option<&[u8]>) {
 }
 
 #[cfg(test)]
-#[path = "codec_tests.rs"]
 mod tests;

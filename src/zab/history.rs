@@ -229,7 +229,7 @@ mod tests {
         history.on_synced(WriteSeq(4));
         assert_eq!(history.deliver(), Some(txn(1, 3)));
         assert_eq!(history.deliver(), None);
-        assert_eq!((history.base(), history.last()), (zxid(1, 2), zxid(1, 4)));
+        assert_eq!((history.base(), history.last()), (zxid(1, 1), zxid(1, 4)));
     }
 
     #[test]

@@ -44,8 +44,11 @@ pub mod vote;
 
 pub use effects::{Effect, News, Status, When};
 pub use inspect::{PeerPicture, ZabInspect};
-pub use leader::{ReconfigError, TransferError};
+pub use leader::handover::{ReconfigError, TransferError};
 pub use machine::{Input, Settings, Zab, ZabRecovered};
 pub use packet::{Forwarded, Identity, Packet, Proposal};
 pub use quorum::Reconfig;
 pub use vote::{Notification, PeerState, Vote};
+
+#[cfg(test)]
+mod tests;

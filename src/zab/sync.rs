@@ -82,6 +82,12 @@ mod tests {
 
     use super::*;
 
+    #[derive(PartialEq)]
+    enum Peer {
+        Quorate,
+        Apache,
+    }
+
     fn zxid(epoch: u32, counter: u32) -> Zxid {
         Zxid::new(Epoch(epoch), counter)
     }
@@ -93,15 +99,15 @@ mod tests {
         History::new(zxid(1, 3), txns, 500)
     }
 
-    fn of(last: Zxid, quorate: bool) -> SyncPlan {
-        let claim = Claim { last, current: Some(last.epoch()), quorate };
+    fn of(last: Zxid, peer: Peer) -> SyncPlan {
+        let claim = Claim { last, current: Some(last.epoch()), quorate: peer == Peer::Quorate };
         plan(&history(), zxid(3, 2), Epoch(3), claim)
     }
 
     #[test]
     fn a_learner_inside_the_history_gets_the_rest() {
         for from in [zxid(1, 3), zxid(1, 5), zxid(3, 1), zxid(3, 2)] {
-            assert_eq!(of(from, false), SyncPlan::Diff { from }, "{from}");
+            assert_eq!(of(from, Peer::Apache), SyncPlan::Diff { from }, "{from}");
             let claim = Claim { last: from, current: None, quorate: false };
             assert_eq!(plan(&history(), zxid(1, 4), Epoch(3), claim), SyncPlan::Diff { from }, "{from}");
         }
@@ -110,27 +116,27 @@ mod tests {
     #[test]
     fn a_learner_before_the_history_gets_the_tree() {
         for last in [zxid(1, 2), Zxid::ZERO, Zxid::NONE, zxid(1, 0)] {
-            assert_eq!(of(last, true), SyncPlan::Snap, "{last}");
+            assert_eq!(of(last, Peer::Quorate), SyncPlan::Snap, "{last}");
         }
     }
 
     #[test]
     fn a_tail_that_the_leader_lacks_is_cut_where_both_agree() {
-        assert_eq!(of(zxid(1, 9), false), SyncPlan::Trunc { to: zxid(1, 5) });
-        assert_eq!(of(zxid(3, 4), false), SyncPlan::Trunc { to: zxid(3, 2) });
-        assert_eq!(of(zxid(2, 4), true), SyncPlan::Trunc { to: zxid(1, 5) });
-        assert_eq!(of(zxid(2, 4), false), SyncPlan::Snap);
+        assert_eq!(of(zxid(1, 9), Peer::Apache), SyncPlan::Trunc { to: zxid(1, 5) });
+        assert_eq!(of(zxid(3, 4), Peer::Apache), SyncPlan::Trunc { to: zxid(3, 2) });
+        assert_eq!(of(zxid(2, 4), Peer::Quorate), SyncPlan::Trunc { to: zxid(1, 5) });
+        assert_eq!(of(zxid(2, 4), Peer::Apache), SyncPlan::Snap);
     }
 
     #[test]
     fn the_start_of_an_epoch_is_no_txn() {
-        assert_eq!(of(zxid(3, 0), false), SyncPlan::Diff { from: zxid(1, 5) });
-        assert_eq!(of(zxid(2, 0), false), SyncPlan::Diff { from: zxid(1, 5) });
+        assert_eq!(of(zxid(3, 0), Peer::Apache), SyncPlan::Diff { from: zxid(1, 5) });
+        assert_eq!(of(zxid(2, 0), Peer::Apache), SyncPlan::Diff { from: zxid(1, 5) });
     }
 
     #[test]
     fn a_learner_from_a_later_epoch_gets_the_tree() {
-        assert_eq!(of(zxid(4, 1), true), SyncPlan::Snap);
+        assert_eq!(of(zxid(4, 1), Peer::Quorate), SyncPlan::Snap);
     }
 
     #[test]

@@ -80,10 +80,16 @@ impl Leader {
             Stage::Live => {
                 learner.on_ack(zxid);
                 let id = learner.id;
-                let first = self.outstanding.front()?.proposal.zxid;
-                let index = usize::try_from(zxid.0 - first.0).ok()?;
-                self.outstanding.get_mut(index)?.acks.insert(id);
-                self.commit_what_may(shared)
+                let first = self.outstanding.front().map_or(zxid.next(), |oldest| oldest.proposal.zxid);
+                let index = usize::try_from(zxid.0 - first.0).ok();
+                match index.and_then(|index| self.outstanding.get_mut(index)) {
+                    Some(outstanding) => {
+                        outstanding.acks.insert(id);
+                        self.commit_what_may(shared)
+                    }
+                    // It was committed without this one, which may be the successor that is waited for.
+                    None => self.continue_transfer(shared),
+                }
             }
             Stage::Connected
             | Stage::Greeted

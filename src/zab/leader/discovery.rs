@@ -12,7 +12,7 @@
 use tracing::{info, warn};
 
 use super::{Kind, Leader, Phase, Stage};
-use crate::base::{Ensemble, Epoch, LinkId, ServerId, Zxid};
+use crate::base::{Ensemble, Epoch, LinkId, MemberRole, ServerId, Zxid};
 use crate::zab::effects::{News, Status, When};
 use crate::zab::history::PINNED_BYTES_MAX;
 use crate::zab::machine::Role;
@@ -73,11 +73,24 @@ impl Leader {
                 }
                 self.advance(shared)
             }
+            Phase::Serving if self.is_locked_out(shared, id, accepted) => {
+                Some(self.resign(shared, "a member promised a later epoch: a new one lets it back in"))
+            }
             Phase::Inviting(_) | Phase::Synchronising(_) | Phase::Serving => {
                 self.invite(shared, link);
                 None
             }
         }
+    }
+
+    /// A member that promised a later epoch, to a leader that never came to be, cannot follow in this one; without it
+    /// the ensemble would bear one failure less for ever.
+    fn is_locked_out(&self, shared: &Shared, id: ServerId, accepted: Epoch) -> bool {
+        let has_led = shared.now.mono.since(self.since) >= shared.settings.tick;
+        let is_plausible = accepted.0.saturating_sub(self.epoch.0) <= GUEST_EPOCHS_MAX;
+        let role = shared.membership.current().role(id);
+        let counts = role == Some(MemberRole::Participant) || role.is_some() && is_plausible;
+        has_led && accepted > self.epoch && counts
     }
 
     /// Sends LEADERINFO, with a mark only to a learner that showed one.

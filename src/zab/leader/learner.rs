@@ -7,7 +7,7 @@
 //!
 //! Not here: what to send (`discovery`, `broadcast`).
 
-use crate::base::{Epoch, Millis, ServerId, Zxid};
+use crate::base::{Ensemble, Epoch, Millis, ServerId, Zxid};
 use crate::zab::inspect::PeerPicture;
 
 /// How it follows.
@@ -156,7 +156,8 @@ impl Learner {
     }
 
     /// For metrics and tests.
-    pub(super) fn picture(&self, votes: bool, last_proposed: Zxid) -> PeerPicture {
+    pub(super) fn picture(&self, current: &Ensemble, last_proposed: Zxid) -> PeerPicture {
+        let votes = current.is_voter(self.id);
         let behind = match self.kind {
             Kind::Follower if last_proposed.epoch() == self.acked.epoch() => last_proposed.0 - self.acked.0,
             Kind::Follower => i64::from(last_proposed.counter()),

@@ -11,14 +11,12 @@
 
 mod broadcast;
 mod discovery;
-mod handover;
+pub(super) mod handover;
 mod learner;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tracing::{info, warn};
-
-pub use handover::{ReconfigError, TransferError};
 
 use self::broadcast::{Outstanding, PendingSync};
 use self::handover::Transfer;
@@ -340,7 +338,7 @@ impl Leader {
     pub(super) fn inspect(&self, shared: &Shared, picture: &mut ZabInspect) {
         let current = shared.membership.current();
         let known = self.learners.values().filter(|learner| learner.is_known());
-        let known = known.map(|learner| learner.picture(current.is_voter(learner.id), self.last_proposed));
+        let known = known.map(|learner| learner.picture(current, self.last_proposed));
         picture.peers = known.collect();
         picture.outstanding = self.outstanding.len();
         picture.pending_syncs = self.syncs.len();

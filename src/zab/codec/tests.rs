@@ -1,3 +1,5 @@
+//! The codec against observed bytes, cut and damaged streams, and arbitrary packets.
+
 use proptest::prelude::*;
 
 use super::*;
