@@ -9,13 +9,28 @@
 //!
 //! Not here: what a server does (`server`), the client protocol (the crate `zookeeper-client`).
 
+pub mod admin;
+pub mod apply;
 pub mod build;
+pub mod controller;
 pub mod crd;
 pub mod desired;
+pub mod ensemble;
+pub mod health;
 pub mod identity;
+pub mod lease;
 pub mod object;
+pub mod observe;
+pub mod observed;
+pub mod pass;
+pub mod plan;
+pub mod pods;
 pub mod quantity;
+pub mod report;
+pub mod status;
 pub mod validate;
+
+pub use controller::{OperatorArgs, run};
 
 /// The CustomResourceDefinition as YAML.
 pub fn crds() -> String {

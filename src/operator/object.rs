@@ -120,7 +120,11 @@ impl Object {
     pub fn is_met_by(&self, existing: &Value) -> bool {
         let wanted = self.to_json();
         let same_data = match self {
-            Object::Secret(_) => wanted.get("data") == existing.get("data"),
+            Object::Secret(_) => {
+                let owner = "/metadata/ownerReferences";
+                let is_owned = |object: &Value| object.pointer(owner).is_some_and(|owners| !is_empty(owners));
+                wanted.get("data") == existing.get("data") && is_owned(&wanted) == is_owned(existing)
+            }
             Object::ServiceAccount(_)
             | Object::ConfigMap(_)
             | Object::Service(_)

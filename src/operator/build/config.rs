@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec};
 
 use super::names;
 use crate::base::Ensemble;
@@ -98,6 +98,14 @@ pub(super) fn settings_hash(text: &str) -> String {
 /// The key of a text of settings in the config map; also its file's name.
 pub(super) fn settings_key(text: &str) -> String {
     format!("zoo-{}.cfg", settings_hash(text))
+}
+
+/// The file of settings that the pods of a template read; empty if it names none.
+pub fn settings_of(template: &PodTemplateSpec) -> String {
+    let containers = template.spec.iter().flat_map(|spec| &spec.containers);
+    let args = containers.flat_map(|container| container.args.iter().flatten());
+    let paths = args.filter_map(|arg| arg.strip_prefix(CONFIG_PATH)?.strip_prefix('/'));
+    paths.map(str::to_owned).next().unwrap_or_default()
 }
 
 /// The config map: the settings asked for, and those of `existing` that a template in use names.

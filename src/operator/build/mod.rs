@@ -15,7 +15,7 @@ mod policy;
 mod services;
 mod statefulset;
 
-pub use config::{config_map, settings_text};
+pub use config::{config_map, settings_of, settings_text};
 pub use names::{
     DETACHED, ENSEMBLE, MEMBER_VERSION, POOL, STABLE_TEMPLATE, TEMPLATE_HASH, budget_name, client_name,
     config_name, identity_name, peers_name, selector, selector_text,

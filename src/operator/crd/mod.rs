@@ -30,7 +30,7 @@ pub use status::{
 pub use storage::{Retention, RetentionSpec, StorageSpec, VolumeSpec, VolumeType};
 
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The CustomResourceDefinition as YAML, byte-stable.
 pub fn yaml() -> String {
@@ -41,7 +41,10 @@ pub fn yaml() -> String {
     rules::add_to(schema);
     drop_number_formats(schema);
     // A status is written whole; a default would stand in objects that nobody wrote it to.
-    drop_defaults(schema.pointer_mut("/properties/status").expect("the resource has a status"));
+    let status = schema.pointer_mut("/properties/status").expect("the resource has a status");
+    drop_defaults(status);
+    // The key of a list-map is required.
+    status["properties"]["members"]["items"]["required"] = json!(["id"]);
     format!(
         "# Written by `quorate crds`. Do not edit.\n{}",
         serde_yaml::to_string(&crd).expect("a definition is plain data")
