@@ -36,6 +36,8 @@ enum Command {
     Local(local::LocalArgs),
     /// A command line for any ZooKeeper ensemble.
     Shell(shell::ShellArgs),
+    /// Measure how many requests per second an ensemble answers.
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the program with this process's arguments.
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Server(args) => return server::run(&args),
         Command::Local(args) => local::run(&args),
         Command::Shell(args) => shell::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("quorate: {error:#}");
