@@ -248,6 +248,7 @@ impl Checker<'_> {
         let super_digest = super_digest.filter(|setting| !setting.value.is_empty());
         Access {
             skip_acl,
+            digest_enabled: self.flag("DigestAuthenticationProvider.enabled").unwrap_or(true),
             super_digest: super_digest.map(|setting| setting.value.clone()),
             super_password_file: self.raw.value("quorate.superPasswordFile").map(PathBuf::from),
         }

@@ -27,6 +27,7 @@ pub(super) enum Kind {
 
 const USED: &[&str] = &[
     "4lw.commands.whitelist",
+    "DigestAuthenticationProvider.enabled",
     "DigestAuthenticationProvider.superDigest",
     "admin.enableServer",
     "admin.serverAddress",

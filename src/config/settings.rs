@@ -154,6 +154,8 @@ pub struct StorageSettings {
 pub struct Access {
     /// `skipACL=yes`: no ACL is checked. Default false.
     pub skip_acl: bool,
+    /// `DigestAuthenticationProvider.enabled`: whether the scheme `digest` is there. Default true.
+    pub digest_enabled: bool,
     /// `DigestAuthenticationProvider.superDigest`: `super:` and the digest; `None` for no super user.
     pub super_digest: Option<String>,
     /// `quorate.superPasswordFile`: a file whose first line is the password of the user `super`; `None` for none.

@@ -356,7 +356,10 @@ impl Start {
                 touch_every: Millis(config.tick.0 / 2),
                 session_wait: config.connections.sessionless_timeout,
                 schemes: Schemes {
-                    digest: SchemeState::Enabled,
+                    digest: match config.access.digest_enabled {
+                        true => SchemeState::Enabled,
+                        false => SchemeState::Disabled,
+                    },
                     super_digest: super_digest.map(str::to_owned),
                 },
                 acl_check: if config.access.skip_acl { AclCheck::Skipped } else { AclCheck::Enforced },
