@@ -38,6 +38,12 @@ enum Command {
     Shell(shell::ShellArgs),
     /// Measure how many requests per second an ensemble answers.
     Bench(bench::BenchArgs),
+    /// Run ensembles on Kubernetes, as their resources say.
+    #[cfg(feature = "operator")]
+    Operator(crate::operator::OperatorArgs),
+    /// Print the definition of the operator's resource.
+    #[cfg(feature = "operator")]
+    Crds,
 }
 
 /// Runs the program with this process's arguments.
@@ -47,9 +53,20 @@ pub fn main() -> ExitCode {
         Command::Local(args) => local::run(&args),
         Command::Shell(args) => shell::run(&args),
         Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "operator")]
+        Command::Operator(args) => crate::operator::run(args).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "operator")]
+        Command::Crds => print_crds(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("quorate: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(feature = "operator")]
+fn print_crds() -> anyhow::Result<ExitCode> {
+    use std::io::Write as _;
+    std::io::stdout().write_all(crate::operator::crds().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }

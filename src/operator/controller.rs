@@ -23,6 +23,10 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::apply::MANAGER;
 use super::build::{ENSEMBLE, POOL};
@@ -58,6 +62,9 @@ pub struct OperatorArgs {
     /// Port of /livez, /readyz and /metrics; 0 for none
     #[arg(long, default_value_t = 8081)]
     pub health_port: u16,
+    /// The least important line that is logged: error, warn, info, debug or trace
+    #[arg(long, default_value = "info")]
+    pub log_level: tracing::Level,
 }
 
 /// What every pass needs.
@@ -83,6 +90,10 @@ pub struct PassError(String);
 
 /// Runs the operator until SIGTERM, or until the lease is lost.
 pub fn run(args: OperatorArgs) -> anyhow::Result<()> {
+    // The libraries tell every request at debug; only their warnings matter here.
+    let targets = Targets::new().with_default(tracing::Level::WARN).with_target("quorate", args.log_level);
+    let lines = tracing_subscriber::fmt::layer().json().with_filter(targets);
+    tracing_subscriber::registry().with(lines).try_init().context("start logging")?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(operate(args))
