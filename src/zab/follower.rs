@@ -36,7 +36,7 @@ const SYNC_OP: i32 = 9;
 /// First pause between two attempts to connect; it doubles.
 const REDIAL_MS: Millis = Millis(50);
 /// Attempts to connect before a new election: a leader that was just elected needs a moment to listen.
-const DIALS_MAX: u32 = 7;
+const DIALS_MAX: u32 = 6;
 
 /// With a leader.
 #[derive(Debug)]
@@ -414,10 +414,11 @@ impl Follower {
 
 /// Appends a proposal to the log, and takes note of the membership that it may propose.
 fn log(shared: &mut Shared, proposal: Proposal) {
-    if let Some(ensemble) = membership_of(&proposal) {
+    let reconfig = membership_of(&proposal);
+    shared.history.append(&mut shared.fx, proposal);
+    if let Some(ensemble) = reconfig {
         shared.note_proposed(ensemble);
     }
-    shared.history.append(&mut shared.fx, proposal);
 }
 
 /// Takes the role that a designated leader leaves to this server, without an election: what makes it safe is the

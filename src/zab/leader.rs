@@ -30,6 +30,8 @@ use super::shared::Shared;
 use super::vote::{Notification, PeerState};
 use crate::base::{Epoch, LinkId, Millis, ServerId, WriteSeq, Zxid};
 
+/// Learners at once, guests included; more are refused.
+const LEARNERS_MAX: usize = 1_024;
 /// How long a voter may keep looking before it counts as lost for this leadership: longer than its last wait.
 const DISLOYAL_AFTER_MS: Millis = Millis(600);
 
@@ -128,6 +130,10 @@ impl Leader {
     }
 
     pub(super) fn on_link_up(&mut self, shared: &mut Shared, link: LinkId) {
+        if self.learners.len() >= LEARNERS_MAX {
+            shared.drop_link(link);
+            return;
+        }
         self.learners.insert(link, Learner::new(shared.now.mono));
     }
 
@@ -154,7 +160,10 @@ impl Leader {
     }
 
     fn forget(&mut self, shared: &mut Shared, link: LinkId) {
-        self.learners.remove(&link);
+        if let Some(learner) = self.learners.remove(&link) {
+            // Its acknowledgement stays true, but an epoch is only worth establishing with those that are here.
+            self.new_leader_acks.remove(&learner.id);
+        }
         self.syncs.retain(|sync| sync.of != Some(link));
         self.pin(shared);
     }

@@ -124,7 +124,10 @@ impl Zab {
             current.members.len() <= 1 && settings.standalone_enabled || current.members.is_empty();
         let keep = settings.commit_log_count;
         let history = History::new(recovered.snapshot_zxid, recovered.txns, keep);
-        let mut membership = Membership::new(current, proposed, settings.reconfig);
+        // A proposed membership whose txn is not in the log was never acknowledged; one with counter 0 has no txn.
+        let is_held =
+            |ensemble: &Ensemble| ensemble.version.counter() == 0 || ensemble.version <= history.last();
+        let mut membership = Membership::new(current, proposed.filter(is_held), settings.reconfig);
         for proposal in history.after(history.base()) {
             if let Some(ensemble) = membership_of(proposal) {
                 membership.propose(ensemble);

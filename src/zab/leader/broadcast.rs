@@ -55,11 +55,12 @@ impl Leader {
         let (zxid, now) = (proposal.zxid, shared.now.mono);
         let reconfig = membership_of(&proposal);
         let is_reconfig = reconfig.is_some();
+        self.last_proposed = zxid;
+        shared.history.append(&mut shared.fx, proposal.clone());
+        // After the txn, so that no disk holds the proposed membership without it.
         if let Some(ensemble) = reconfig {
             shared.note_proposed(ensemble);
         }
-        self.last_proposed = zxid;
-        shared.history.append(&mut shared.fx, proposal.clone());
         for (link, learner) in &mut self.learners {
             if learner.is_live() && learner.kind == Kind::Follower {
                 shared.fx.send(*link, Packet::Proposal(proposal.clone()), When::Now);

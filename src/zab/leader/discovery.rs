@@ -39,6 +39,9 @@ impl Leader {
         let version = shared.membership.current().version;
         let reconfig = shared.membership.reconfig();
         if reconfig == Reconfig::Enabled && config_version.is_some_and(|theirs| theirs > version) {
+            if self.phase != Phase::Serving && id.is_some_and(|id| shared.membership.is_voter(id)) {
+                return Some(self.resign(shared, "a voter has a later membership"));
+            }
             self.drop_learner(shared, link, "it has a later membership");
             return None;
         }

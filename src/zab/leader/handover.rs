@@ -194,7 +194,6 @@ impl Leader {
         let vote = Vote { leader, zxid, round: shared.vote.round + 1, epoch: raw_epoch(self.epoch) };
         let is_quorate = self.learners.values().any(|learner| learner.id == to && learner.quorate);
         if !is_quorate {
-            shared.retire_links();
             shared.hint = Some(Hint { vote, until: shared.now.mono + HINT_MS });
             return Some(Role::Looking(Looking::start(shared)));
         }

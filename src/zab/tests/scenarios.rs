@@ -344,3 +344,39 @@ fn late_comers_are_told_the_established_epoch() {
         assert_eq!(leads, n == 3);
     }
 }
+
+/// Apache ZooKeeper's snapshots may hold what was never committed (F-11): such a disk cannot be cut.
+#[test]
+fn a_disk_that_cannot_be_cut_is_replaced() {
+    let mut world = World::new(19, &ensemble(&[1, 2, 3], &[]));
+    let first = Zxid::new(Epoch(1), 1);
+    let common = (first, txn(first, 5, b"common"));
+    for n in [1, 2, 3] {
+        let mut disk = Disk::default();
+        (disk.epochs.accepted, disk.epochs.current) = (Epoch(1), Epoch(1));
+        disk.snapshot.push(common.clone());
+        if n == 1 {
+            disk.snapshot.push((first.next(), txn(first.next(), 5, b"never committed")));
+        }
+        world.add(id(n), disk);
+    }
+    world.canon.push(common);
+    world.start(id(2));
+    world.start(id(3));
+    world.settle(&[2, 3], 3_000);
+    world.start(id(1));
+    world.settle(&[1, 2, 3], 3_000);
+    assert_eq!(world.nodes[&id(1)].tree, world.canon);
+}
+
+#[test]
+fn a_member_that_promised_a_later_epoch_is_let_in_by_a_new_one() {
+    let mut world = World::started(20, &[1, 2, 3], &[]);
+    world.settle(&[1, 2, 3], 2_000);
+    world.crash(id(1), Crash::Kill);
+    world.nodes.get_mut(&id(1)).expect("a node").disk.epochs.accepted = Epoch(7);
+    world.run(2 * TICK);
+    world.start(id(1));
+    world.run_until(5_000, |world| world.leaders.keys().any(|epoch| *epoch > Epoch(7)));
+    world.settle(&[1, 2, 3], 3_000);
+}
