@@ -1,3 +1,5 @@
 //! Tests over real sockets, scripts and the tidy rules.
 
+#[cfg(feature = "operator")]
+mod manifests;
 mod tidy;

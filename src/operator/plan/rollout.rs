@@ -133,7 +133,10 @@ fn gated(view: &View<'_>, stage: Stage, pod: &PodFact) -> Rollout {
     if view.now_ms - since < GATE_MS {
         return Rollout { gate, ..told(stage, Some(id), format!("server {id} is next")) };
     }
-    let text = format!("pod {} gets the new template; the other members hold the quorum", pod.name);
+    let is_needed = view.members.is_voter(id) && view.members.voters().count() <= 2;
+    let meanwhile =
+        if is_needed { "no writes are served until it is back" } else { "the other members hold the quorum" };
+    let text = format!("pod {} gets the new template; {meanwhile}", pod.name);
     let action = Action::RestartPod {
         server: id,
         pod: pod.name.clone(),
