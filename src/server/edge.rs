@@ -179,7 +179,7 @@ impl Edge {
         if self.status.0 == status {
             return;
         }
-        info!(from = ?self.status.0, to = ?status, "status");
+        let old = self.status.0;
         let had_leader = !matches!(self.status.0, Status::Looking);
         self.status = (status, now);
         match (status, self.looking_since) {
@@ -195,11 +195,16 @@ impl Edge {
             }
             (_, None) => {}
         }
-        if !serves(status) {
+        if serves(status) {
+            self.on_serving(status, now);
+        } else {
             self.away_since.get_or_insert(now);
             self.clients.close_all();
-            return;
         }
+        info!(from = ?old, to = ?status, "status"); // whoever reads it may rely on it
+    }
+
+    fn on_serving(&mut self, status: Status, now: Millis) {
         if let Some(since) = self.away_since.take() {
             self.stats.unavailable_time.observe(now.since(since).0);
         }

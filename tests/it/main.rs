@@ -2,4 +2,5 @@
 
 #[cfg(feature = "operator")]
 mod manifests;
+mod server;
 mod tidy;

@@ -1,0 +1,114 @@
+//! A client of raw bytes.
+//!
+//! In: operations. Out: what the server answered, decoded by hand.
+//!
+//! Always true:
+//! * nothing of the library is used, so that a mistake in its codec shows.
+//!
+//! Not here: sessions that live on (`zookeeper-client`).
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// How long the server may take for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Client {
+    stream: TcpStream,
+    xid: i32,
+    pub session: i64,
+    pub timeout: i32,
+    pub password: Vec<u8>,
+}
+
+impl Client {
+    pub fn connect(port: u16) -> Client {
+        Client::reconnect(port, 0, &[0; 16])
+    }
+
+    pub fn reconnect(port: u16, session: i64, password: &[u8]) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = Client { stream, xid: 0, session: 0, timeout: 0, password: Vec::new() };
+        let mut request = Vec::new();
+        request.extend(0i32.to_be_bytes());
+        request.extend(0i64.to_be_bytes());
+        request.extend(10_000i32.to_be_bytes());
+        request.extend(session.to_be_bytes());
+        request.extend(buffer(password));
+        request.push(0);
+        client.send(&request);
+        let answer = client.receive();
+        assert_eq!(answer.len(), 37, "{answer:?}");
+        client.timeout = i32::from_be_bytes(answer[4..8].try_into().unwrap());
+        client.session = i64::from_be_bytes(answer[8..16].try_into().unwrap());
+        client.password = answer[20..36].to_vec();
+        client
+    }
+
+    /// The error code of a create with an open ACL.
+    pub fn create(&mut self, path: &str, data: &[u8]) -> i32 {
+        let mut body = buffer(path.as_bytes());
+        body.extend(buffer(data));
+        body.extend(1i32.to_be_bytes());
+        body.extend(31i32.to_be_bytes());
+        body.extend(buffer(b"world"));
+        body.extend(buffer(b"anyone"));
+        body.extend(0i32.to_be_bytes());
+        self.ask(1, &body).0
+    }
+
+    /// A node's data, or the error code.
+    pub fn data(&mut self, path: &str) -> Result<Vec<u8>, i32> {
+        let mut body = buffer(path.as_bytes());
+        body.push(0);
+        match self.ask(4, &body) {
+            (0, answer) => {
+                let size = i32::from_be_bytes(answer[..4].try_into().unwrap());
+                Ok(answer[4..4 + usize::try_from(size).unwrap()].to_vec())
+            }
+            (err, _) => Err(err),
+        }
+    }
+
+    /// Ends the session, and sees the server close the connection.
+    pub fn close(mut self) {
+        assert_eq!(self.ask(-11, &[]).0, 0);
+        assert!(self.is_closed());
+    }
+
+    /// Whether the server closes the connection without another byte.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.stream.read(&mut [0; 1]), Ok(0)) || self.stream.peek(&mut [0; 1]).is_err()
+    }
+
+    fn ask(&mut self, op: i32, body: &[u8]) -> (i32, Vec<u8>) {
+        self.xid += 1;
+        let mut request = self.xid.to_be_bytes().to_vec();
+        request.extend(op.to_be_bytes());
+        request.extend(body);
+        self.send(&request);
+        let answer = self.receive();
+        assert_eq!(answer[..4], self.xid.to_be_bytes());
+        (i32::from_be_bytes(answer[12..16].try_into().unwrap()), answer[16..].to_vec())
+    }
+
+    fn send(&mut self, frame: &[u8]) {
+        self.stream.write_all(&buffer(frame)).unwrap();
+    }
+
+    fn receive(&mut self) -> Vec<u8> {
+        let mut size = [0; 4];
+        self.stream.read_exact(&mut size).unwrap();
+        let mut frame = vec![0; usize::try_from(i32::from_be_bytes(size)).unwrap()];
+        self.stream.read_exact(&mut frame).unwrap();
+        frame
+    }
+}
+
+fn buffer(bytes: &[u8]) -> Vec<u8> {
+    let mut out = i32::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+    out.extend(bytes);
+    out
+}
