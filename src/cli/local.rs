@@ -96,6 +96,7 @@ pub fn run(args: &LocalArgs) -> anyhow::Result<ExitCode> {
         None => default_data()?,
     };
     let members = members(args, &data)?;
+    check_data(&members, &data)?;
     for member in &members {
         let Ports { client, quorum, election, admin, metrics } = member.ports;
         for port in [client, quorum, election, admin, metrics] {
@@ -108,7 +109,7 @@ pub fn run(args: &LocalArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    write_files(&members, &data)?;
+    write_files(&members)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
     let at_end = if args.restart { AtEnd::StartAgain } else { AtEnd::StayDown };
@@ -140,16 +141,18 @@ fn members(args: &LocalArgs, data: &Path) -> anyhow::Result<Vec<Member>> {
     Ok((1..=args.members).map(member).collect())
 }
 
-/// Writes each member's `zoo.cfg` and `myid`; data of an ensemble of another size is left alone.
-fn write_files(members: &[Member], data: &Path) -> anyhow::Result<()> {
-    let next = data.join(format!("member-{}", members.len() + 1));
+/// Refuses data of an ensemble of another size.
+fn check_data(members: &[Member], data: &Path) -> anyhow::Result<()> {
     let known = (1..=MEMBERS_MAX).filter(|id| data.join(format!("member-{id}")).exists()).count();
-    if known != 0 && (known < members.len() || next.exists()) {
-        bail!(
-            "{} holds an ensemble of {known} members; give --members {known}, or another --data",
-            data.display()
-        );
+    if known != 0 && known != members.len() {
+        let data = data.display();
+        bail!("{data} holds an ensemble of {known} members; give --members {known}, or another --data");
     }
+    Ok(())
+}
+
+/// Writes each member's `zoo.cfg` and `myid`.
+fn write_files(members: &[Member]) -> anyhow::Result<()> {
     for member in members {
         let dir = member.config.parent().context("a zoo.cfg has a directory")?.join("data");
         fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;

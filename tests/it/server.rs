@@ -7,8 +7,8 @@
 //!
 //! Not here: ensembles of several members under faults.
 
-mod client;
-mod process;
+pub mod client;
+pub mod process;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -72,6 +72,11 @@ impl Client {
         }
     }
 
+    /// Waits until what the leader had committed is applied here.
+    pub fn sync(&mut self, path: &str) {
+        assert_eq!(self.ask(9, &buffer(path.as_bytes())).0, 0);
+    }
+
     /// Ends the session, and sees the server close the connection.
     pub fn close(mut self) {
         assert_eq!(self.ask(-11, &[]).0, 0);
