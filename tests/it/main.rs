@@ -1,4 +1,5 @@
 //! Tests over real sockets, scripts and the tidy rules.
+#![allow(clippy::unwrap_used)] // a test says what went wrong by where it panics
 
 mod local;
 #[cfg(feature = "operator")]
