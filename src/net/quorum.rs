@@ -82,6 +82,10 @@ struct Shared {
     next_link: AtomicU64,
     links: Mutex<BTreeMap<LinkId, Handle>>,
     accepted: AtomicUsize,
+    /// Links whose last packets are not written yet.
+    writing: AtomicUsize,
+    /// Whether no link is wanted any more.
+    is_dismissed: AtomicBool,
 }
 
 /// What the loop holds of a link.
@@ -118,6 +122,8 @@ impl Quorum {
             next_link: AtomicU64::new(1),
             links: Mutex::new(BTreeMap::new()),
             accepted: AtomicUsize::new(0),
+            writing: AtomicUsize::new(0),
+            is_dismissed: AtomicBool::new(false),
         };
         Quorum { shared: Arc::new(shared), members: watch::Sender::new(Vec::new()) }
     }
@@ -161,6 +167,17 @@ impl Quorum {
     /// Closes a link once what is queued for it was written; nothing more is reported of it.
     pub fn close(&self, link: LinkId) {
         drop(self.shared.links().remove(&link));
+    }
+
+    /// Closes every link once what is queued for it was written, and opens none any more.
+    pub fn dismiss(&self) {
+        self.shared.is_dismissed.store(true, Ordering::Relaxed);
+        self.shared.links().clear();
+    }
+
+    /// How many links still have something to write, or could have.
+    pub fn writing_count(&self) -> usize {
+        self.shared.writing.load(Ordering::Relaxed)
     }
 
     fn enqueue(&self, link: LinkId, weight: usize, outgoing: Outgoing) {
@@ -235,6 +252,9 @@ async fn dial_leader(to: ServerId, address: Option<Address>, shared: Arc<Shared>
 
 /// Starts the tasks of a link and reports it.
 async fn open(stream: TcpStream, dialed: Option<ServerId>, shared: Arc<Shared>) {
+    if shared.is_dismissed.load(Ordering::Relaxed) {
+        return;
+    }
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "set TCP_NODELAY"); // it has gone already; reading will tell
     }
@@ -255,7 +275,12 @@ async fn open(stream: TcpStream, dialed: Option<ServerId>, shared: Arc<Shared>) 
     let tasks = shared.settings.tasks.clone();
     let link = Link { id, shared, stop, is_level: Arc::default(), waiting_bytes };
     let (read_half, write_half) = stream.into_split();
-    tasks.spawn(write(write_half, link.clone(), outgoing));
+    link.shared.writing.fetch_add(1, Ordering::Relaxed);
+    let writing = link.clone();
+    tasks.spawn(async move {
+        write(write_half, &writing, outgoing).await;
+        writing.shared.writing.fetch_sub(1, Ordering::Relaxed);
+    });
     tasks.spawn(async move {
         read(read_half, &link, side).await;
         link.stop.cancel();
@@ -328,7 +353,7 @@ async fn read(mut half: OwnedReadHalf, link: &Link, side: Side) {
 }
 
 /// Writes what is queued until the queue or the link ends.
-async fn write(mut half: OwnedWriteHalf, link: Link, mut queue: mpsc::Receiver<Outgoing>) {
+async fn write(mut half: OwnedWriteHalf, link: &Link, mut queue: mpsc::Receiver<Outgoing>) {
     let mut batch = Vec::new();
     let mut bytes = BytesMut::new();
     loop {
@@ -340,7 +365,7 @@ async fn write(mut half: OwnedWriteHalf, link: Link, mut queue: mpsc::Receiver<O
         let is_last = queue.is_closed();
         let written = async {
             for outgoing in batch.drain(..) {
-                write_one(&mut half, &mut bytes, outgoing, &link).await?;
+                write_one(&mut half, &mut bytes, outgoing, link).await?;
             }
             half.write_all_buf(&mut bytes).await
         };

@@ -64,6 +64,8 @@ pub struct Edge {
     pub writer: Writer,
     /// The client port.
     pub clients: Arc<Clients>,
+    /// The ports between servers; `None` alone.
+    pub peers: Option<(Arc<Quorum>, Arc<Election>)>,
     /// Where this server listens.
     pub ports: Ports,
     /// Signs of life.
@@ -73,7 +75,6 @@ pub struct Edge {
     /// Who waits for the outcome of a hand-over.
     pub transfers: Vec<oneshot::Sender<Result<ServerId, String>>>,
     snapshots: Snapshots,
-    peers: Option<(Arc<Quorum>, Arc<Election>)>,
     stats: Arc<Stats>,
     inbox: mpsc::Sender<Event>,
     tasks: TaskTracker,

@@ -51,8 +51,9 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// Runs until the server is told to stop and has said what it owes.
-    pub async fn run(mut self) -> Edge {
+    /// Runs until the server is told to stop and owes nothing any more. The inbox is to be kept until what is said is
+    /// written: a link ends when nobody takes what it reads.
+    pub async fn run(mut self) -> (Edge, mpsc::Receiver<Event>) {
         let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
         let mut next_tick = Instant::now();
         let mut next_purge = self.purge_every.map(|every| clock::mono() + every);
@@ -70,7 +71,7 @@ impl Loop {
                 }
             }
             if deadline.is_some_and(|deadline| clock::mono() >= deadline || self.owes_nothing()) {
-                return self.edge;
+                return (self.edge, self.inbox);
             }
             let question = tokio::select! {
                 biased;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -52,6 +52,8 @@ use crate::zab::{self, Reconfig};
 const INBOX_MAX: usize = 4096;
 /// How long the tasks of connections may take to end.
 const END_WAIT: Duration = Duration::from_millis(300);
+/// How often it is looked whether they have.
+const END_LOOK: Duration = Duration::from_millis(2);
 /// Connections on the election port that may be without an initial message at one time.
 const HANDSHAKES_MAX: usize = 64;
 /// Pause after accepting went wrong on the election port.
@@ -132,8 +134,8 @@ impl Start {
         let opened = self.open(identity.as_ref()).await?;
         let looped = self.build(opened, identity, &health).await?;
         health.on_started(Arc::clone(&looped.edge.clients));
-        let edge = looped.run().await;
-        self.finish(edge).await
+        let (edge, inbox) = looped.run().await;
+        self.finish(edge, inbox).await
     }
 
     /// Opens the data beside the runtime's own threads.
@@ -200,30 +202,31 @@ impl Start {
         })
     }
 
-    /// Ends everything: replies first, then links, then the disk.
-    async fn finish(&self, edge: Edge) -> Result<(), Failure> {
-        let Edge { writer, clients, .. } = edge;
+    /// Ends everything: replies and the last packets first, then the disk.
+    async fn finish(&self, edge: Edge, inbox: mpsc::Receiver<Event>) -> Result<(), Failure> {
+        let Edge { writer, clients, peers, .. } = edge;
         clients.dismiss();
+        let quorum = peers.map(|(quorum, _)| quorum);
+        if let Some(quorum) = &quorum {
+            quorum.dismiss();
+        }
+        let all_said = async {
+            while clients.count() > 0 || quorum.as_ref().is_some_and(|quorum| quorum.writing_count() > 0) {
+                sleep(END_LOOK).await;
+            }
+        };
+        if timeout(END_WAIT, all_said).await.is_err() {
+            info!(connections = clients.count(), "connections are closed before their last bytes are taken");
+        }
+        drop(inbox);
+        self.end.cancel();
         self.tasks.close();
-        self.end_after_replies(&clients).await;
+        // A task that does not end in time is dropped with the runtime.
+        let _ = timeout(END_WAIT, self.tasks.wait()).await;
         let written = tokio::task::spawn_blocking(move || writer.stop()).await;
         written.map_err(|error| Failure::Unexpected(error.to_string()))??;
         info!("stopped");
         Ok(())
-    }
-
-    async fn end_after_replies(&self, clients: &Clients) {
-        let all_gone = async {
-            while clients.count() > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        if timeout(END_WAIT, all_gone).await.is_err() {
-            info!(connections = clients.count(), "connections are closed before their replies are taken");
-        }
-        self.end.cancel();
-        // A task that does not end in time is dropped with the runtime.
-        let _ = timeout(END_WAIT, self.tasks.wait()).await;
     }
 
     async fn open_admin(&self, health: &Arc<Health>, identity: Option<&Identity>) -> Result<(), Failure> {
