@@ -14,8 +14,8 @@ use std::str::FromStr;
 use super::keys::{self, Kind};
 use super::raw::{Problem, RawConfig};
 use super::settings::{
-    Access, Admin, Config, Connections, IdentityFiles, Listen, LogFormat, LogSettings, Mode, StorageSettings,
-    Words,
+    Access, Admin, Changes, Config, Connections, IdentityFiles, Listen, LogFormat, LogSettings, Mode,
+    StorageSettings, Words,
 };
 use crate::base::Millis;
 
@@ -59,6 +59,7 @@ pub fn check(raw: &RawConfig, found: &Found) -> Result<(Config, Vec<String>), Ve
         mode: mode.unwrap_or(Mode::Standalone),
         storage: checker.storage(identity.as_ref()),
         access: checker.access(),
+        changes: checker.changes(),
         words: words(raw),
         admin: checker.admin(),
         metrics: checker.metrics(),
@@ -251,6 +252,14 @@ impl Checker<'_> {
             digest_enabled: self.flag("DigestAuthenticationProvider.enabled").unwrap_or(true),
             super_digest: super_digest.map(|setting| setting.value.clone()),
             super_password_file: self.raw.value("quorate.superPasswordFile").map(PathBuf::from),
+        }
+    }
+
+    fn changes(&mut self) -> Changes {
+        Changes {
+            reconfig_enabled: self.flag("reconfigEnabled").unwrap_or(false),
+            ttl_nodes: self.flag("extendedTypesEnabled").unwrap_or(false),
+            reap_every: self.millis("znode.container.checkIntervalMs", 60_000),
         }
     }
 

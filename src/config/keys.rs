@@ -47,6 +47,7 @@ const USED: &[&str] = &[
     "dynamicConfigFile",
     "electionAlg",
     "electionPortBindRetry",
+    "extendedTypesEnabled",
     "forceSync",
     "fsync.warningthresholdms",
     "globalOutstandingLimit",
@@ -82,6 +83,7 @@ const USED: &[&str] = &[
     "tcpKeepAlive",
     "tickTime",
     "version",
+    "znode.container.checkIntervalMs",
 ];
 
 const TLS: &[&str] = &[
@@ -156,7 +158,6 @@ const NO_EFFECT: &[&str] = &[
     "enableEagerACLCheck",
     "enforceQuota",
     "ensembleAuthName",
-    "extendedTypesEnabled",
     "fastleader.maxNotificationInterval",
     "fastleader.minNotificationInterval",
     "flushDelay",
@@ -230,7 +231,6 @@ const NO_EFFECT: &[&str] = &[
     "watcherCleanIntervalInSeconds",
     "watcherCleanThreadsNum",
     "watcherCleanThreshold",
-    "znode.container.checkIntervalMs",
     "znode.container.maxNeverUsedIntervalMs",
     "znode.container.maxPerMinute",
 ];

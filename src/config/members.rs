@@ -112,7 +112,6 @@ impl Checker<'_> {
         tick: Millis,
     ) -> Option<Mode> {
         let standalone_enabled = self.flag("standaloneEnabled").unwrap_or(true);
-        let reconfig_enabled = self.flag("reconfigEnabled").unwrap_or(false);
         let listen_on_all = self.flag("quorumListenOnAllIPs").unwrap_or(false);
         if self.raw.value("electionAlg").is_some_and(|value| value != "3")
             && let Some(setting) = self.raw.setting("electionAlg")
@@ -163,7 +162,6 @@ impl Checker<'_> {
             init_limit_ticks,
             sync_limit_ticks,
             connect_limit_ticks: if connect == 0 { init_limit_ticks } else { connect },
-            reconfig_enabled,
             standalone_enabled,
             listen_on_all,
             election: self.election_port(tick, sync_limit_ticks),

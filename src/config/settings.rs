@@ -37,6 +37,8 @@ pub struct Config {
     pub storage: StorageSettings,
     /// Who may do what beyond ACLs.
     pub access: Access,
+    /// What clients may change, and what ends by itself.
+    pub changes: Changes,
     /// The four-letter words that are answered.
     pub words: Words,
     /// The admin port; `None` if it is switched off.
@@ -101,8 +103,6 @@ pub struct EnsembleMode {
     pub sync_limit_ticks: u32,
     /// `connectToLearnerMasterLimit`: ticks for connecting to the leader. Default `initLimit`.
     pub connect_limit_ticks: u32,
-    /// `reconfigEnabled`. Default false.
-    pub reconfig_enabled: bool,
     /// `standaloneEnabled`: whether a reconfig may leave fewer than two voters is the negation. Default true.
     pub standalone_enabled: bool,
     /// `quorumListenOnAllIPs`: bind quorum and election port on every address. Default false.
@@ -160,6 +160,18 @@ pub struct Access {
     pub super_digest: Option<String>,
     /// `quorate.superPasswordFile`: a file whose first line is the password of the user `super`; `None` for none.
     pub super_password_file: Option<PathBuf>,
+}
+
+/// What clients may change, and what ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// `reconfigEnabled`: clients may change the membership. Default false.
+    pub reconfig_enabled: bool,
+    /// `extendedTypesEnabled`: nodes may have a time to live. Default false.
+    pub ttl_nodes: bool,
+    /// `znode.container.checkIntervalMs`: how often containers and nodes with a time to live are looked at.
+    /// Default 60 s.
+    pub reap_every: Millis,
 }
 
 /// The four-letter words that are answered; `srvr` always is.

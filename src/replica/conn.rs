@@ -22,7 +22,7 @@ use crate::base::wire::Writer;
 use crate::base::{ConnId, Millis, SessionId, Zxid};
 use crate::proto::request::RequestHeader;
 use crate::proto::response::encode_reply;
-use crate::proto::{ConnectRequest, ConnectResponse, ErrorCode, Id, Request, RequestError};
+use crate::proto::{ConnectRequest, ConnectResponse, ErrorCode, Id, Op, Request, RequestError};
 use crate::tree::{AclCheck, Schemes, Shared, Tree, acl};
 use crate::watch::{Watcher, Watches};
 
@@ -260,7 +260,9 @@ impl Conn {
                 let (xid, ask) = self.on_request(now, frame)?;
                 match ask {
                     Ask::Local(local) if self.in_loop == 0 => return Some((xid, local)),
-                    Ask::Local(_) | Ask::Write { .. } | Ask::Sync(_) => self.order(xid, ask),
+                    Ask::Local(_) | Ask::Write { .. } | Ask::BrokenMulti | Ask::Sync(_) => {
+                        self.order(xid, ask)
+                    }
                 }
             }
         }
@@ -280,6 +282,7 @@ impl Conn {
         }
         let ask = match request {
             Ok(request) => self.on_known(request, frame),
+            Err(RequestError::Body { op: Op::Multi, .. }) => Ask::BrokenMulti,
             Err(RequestError::Body { .. }) => Ask::Local(Local::Refused(ErrorCode::MarshallingError)),
             Err(RequestError::UnknownOp(_)) => {
                 self.leave();

@@ -77,6 +77,9 @@ pub enum Ask {
         /// The request's body as received, for the leader.
         body: Bytes,
     },
+    /// A multi that cannot be read. As in ZooKeeper it takes a zxid where this server decides; a learner answers it
+    /// by itself, since no leader has to see it.
+    BrokenMulti,
     /// Wait until this server has applied what its leader had committed.
     Sync(Option<String>),
     /// Answer it here, once everything that the client asked before is answered.

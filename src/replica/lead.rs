@@ -56,6 +56,8 @@ pub(super) enum Work {
     Session { conn: ConnId, session: SessionId, timeout: Millis },
     /// A client of this server writes.
     Write { conn: ConnId, session: SessionId, xid: i32, identities: Arc<Vec<Id>>, request: Request },
+    /// A client of this server sent a write that cannot be read.
+    Broken { conn: ConnId, session: SessionId, xid: i32 },
     /// A client of a learner writes, opens a session or ends it.
     Forwarded(ServerId, Forwarded),
     /// A session ends though nobody asked for it.
@@ -164,6 +166,11 @@ impl Replica {
             Work::Write { conn, session, xid, identities, request } => {
                 let asker = Asker { session, server, identities: &identities };
                 let (asked, origin) = (Asked::Write(&request), Origin::Request(conn));
+                self.propose(now, Question { asker, cxid: xid, asked, origin });
+            }
+            Work::Broken { conn, session, xid } => {
+                let asker = Asker { session, server, identities: &[] };
+                let (asked, origin) = (Asked::Unreadable, Origin::Request(conn));
                 self.propose(now, Question { asker, cxid: xid, asked, origin });
             }
             Work::Forwarded(server, forwarded) => self.propose_forwarded(now, server, forwarded),

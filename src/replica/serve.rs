@@ -82,7 +82,10 @@ impl Replica {
         self.tell(conn, ToClient::Connected(refusal));
     }
 
-    pub(super) fn on_request(&mut self, now: Now, conn: ConnId, request: ClientRequest) {
+    pub(super) fn on_request(&mut self, now: Now, conn: ConnId, mut request: ClientRequest) {
+        if request.ask == Ask::BrokenMulti && matches!(self.role, Role::Learning(_)) {
+            request.ask = Ask::Local(Local::Refused(ErrorCode::MarshallingError));
+        }
         if let Some(start) = self.clients.push(conn, request) {
             self.start(now, conn, start);
         }
@@ -106,6 +109,7 @@ impl Replica {
                     self.decide(now, Work::Write { conn, session, xid, identities, request });
                 }
             },
+            Ask::BrokenMulti => self.decide(now, Work::Broken { conn, session, xid }),
             Ask::Local(_) => unreachable!("what is answered here does not start"),
         }
     }

@@ -58,8 +58,6 @@ const END_LOOK: Duration = Duration::from_millis(2);
 const HANDSHAKES_MAX: usize = 64;
 /// Pause after accepting went wrong on the election port.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// `znode.container.checkIntervalMs` of ZooKeeper.
-const REAP_EVERY: Millis = Millis(60_000);
 
 /// Runs one server until it is told to stop.
 pub fn serve(args: &ServerArgs) -> Result<(), Failure> {
@@ -331,11 +329,12 @@ impl Start {
 
     fn settings(&self, identity: Option<&Identity>) -> Settings {
         let config = &self.loaded.config;
+        let changes = &config.changes;
+        let reconfig = if changes.reconfig_enabled { Reconfig::Enabled } else { Reconfig::Disabled };
         let (zab, ensemble) = match &config.mode {
-            Mode::Standalone => (alone(config), Ensemble::default()),
+            Mode::Standalone => (alone(config, reconfig), Ensemble::default()),
             Mode::Ensemble(mode) => {
                 let ensemble_id = identity.map(|identity| identity.ensemble_id.clone());
-                let reconfig = if mode.reconfig_enabled { Reconfig::Enabled } else { Reconfig::Disabled };
                 let zab = zab::Settings {
                     id: mode.id,
                     tick: config.tick,
@@ -367,21 +366,21 @@ impl Start {
                 },
                 acl_check: if config.access.skip_acl { AclCheck::Skipped } else { AclCheck::Enforced },
             },
-            ttl_nodes: Switch::Off,
+            ttl_nodes: if changes.ttl_nodes { Switch::On } else { Switch::Off },
             snap_count: u64::from(config.storage.snapshot_every_txns),
-            reap_every: REAP_EVERY,
+            reap_every: changes.reap_every,
         }
     }
 }
 
 /// What the agreement is told of a server that is alone.
-fn alone(config: &Config) -> zab::Settings {
+fn alone(config: &Config, reconfig: Reconfig) -> zab::Settings {
     zab::Settings {
         id: ServerId(1), // what ZooKeeper puts into the session ids of such a server
         tick: config.tick,
         init_limit_ticks: 1,
         sync_limit_ticks: 1,
-        reconfig: Reconfig::Disabled,
+        reconfig,
         standalone_enabled: true,
         observer: false,
         commit_log_count: 500,

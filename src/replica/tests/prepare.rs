@@ -204,6 +204,8 @@ fn a_body_that_cannot_be_read_takes_no_zxid() {
     let frame = alone.one(id, request(9, Op::Create, |_| {}));
     assert_eq!((frame.xid, frame.zxid, frame.err), (9, before, MARSHALLING));
     assert_eq!((alone.zxid().0, alone.closed(id)), (before, None));
+    // But for a multi.
+    is(&mut alone, id, request(9, Op::Multi, |_| {}), MARSHALLING);
 }
 
 #[test]
