@@ -277,7 +277,7 @@ impl Session {
                 }
                 Event::Request(_, request) => {
                     let kind = match &request.ask {
-                        Ask::Write { .. } | Ask::BrokenMulti => Kind::Update,
+                        Ask::Write { .. } | Ask::Broken { .. } => Kind::Update,
                         Ask::Sync(_) | Ask::Local(_) => Kind::Read,
                     };
                     self.asked.push_back((Instant::now(), kind));

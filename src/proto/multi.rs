@@ -134,9 +134,10 @@ fn create_op(op: Op, reader: &mut Reader) -> Result<MultiOp, DecodeError> {
         CreateMode::Persistent
         | CreateMode::Ephemeral
         | CreateMode::PersistentSequential
-        | CreateMode::EphemeralSequential => {
-            let is_create2 = op == Op::Create2;
-            Ok(if is_create2 { MultiOp::Create2(plain) } else { MultiOp::Create(plain) })
-        }
+        | CreateMode::EphemeralSequential => Ok(match op {
+            Op::Create2 => MultiOp::Create2(plain),
+            Op::CreateContainer => MultiOp::CreateContainer(plain),
+            _ => MultiOp::Create(plain),
+        }),
     }
 }

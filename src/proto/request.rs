@@ -156,20 +156,20 @@ pub struct WatcherRequest {
 }
 
 /// The body of setWatches and setWatches2.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetWatchesRequest {
     /// What the client has seen: later changes fire at once.
     pub relative_zxid: Zxid,
-    /// Watches left by getData, and by exists on a node that was there.
-    pub data: Vec<String>,
-    /// Watches left by exists on a missing node.
-    pub exist: Vec<String>,
-    /// Watches left by getChildren.
-    pub child: Vec<String>,
-    /// Persistent watches; empty for setWatches.
-    pub persistent: Vec<String>,
-    /// Persistent recursive watches; empty for setWatches.
-    pub recursive: Vec<String>,
+    /// Watches left by getData, and by exists on a node that was there; `None` is null.
+    pub data: Option<Vec<String>>,
+    /// Watches left by exists on a missing node; `None` is null.
+    pub exist: Option<Vec<String>>,
+    /// Watches left by getChildren; `None` is null.
+    pub child: Option<Vec<String>>,
+    /// Persistent watches; empty for setWatches, `None` is null.
+    pub persistent: Option<Vec<String>>,
+    /// Persistent recursive watches; empty for setWatches, `None` is null.
+    pub recursive: Option<Vec<String>>,
 }
 
 /// The body of reconfig.
@@ -469,7 +469,8 @@ fn set_watches(reader: &mut Reader) -> Result<SetWatchesRequest, DecodeError> {
         data: paths(reader, "dataWatches")?,
         exist: paths(reader, "existWatches")?,
         child: paths(reader, "childWatches")?,
-        ..SetWatchesRequest::default()
+        persistent: Some(Vec::new()),
+        recursive: Some(Vec::new()),
     })
 }
 
@@ -482,9 +483,12 @@ fn set_watches_2(reader: &mut Reader) -> Result<SetWatchesRequest, DecodeError> 
     })
 }
 
-fn paths(reader: &mut Reader, field: &'static str) -> Result<Vec<String>, DecodeError> {
-    let count = reader.count(field, 4)?.ok_or(DecodeError::Null { field })?;
-    (0..count).map(|_| reader.string(field)?.ok_or(DecodeError::Null { field })).collect()
+fn paths(reader: &mut Reader, field: &'static str) -> Result<Option<Vec<String>>, DecodeError> {
+    let Some(count) = reader.count(field, 4)? else { return Ok(None) };
+    (0..count)
+        .map(|_| reader.string(field)?.ok_or(DecodeError::Null { field }))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! In: what was done. Out: the bytes of whole frames.
 //!
 //! Always true:
-//! * a body follows a reply header exactly if its error is 0 and the operation has one.
+//! * a body follows a reply header exactly if its error is 0 and the operation has one, but for multiRead.
 //!
 //! Not here: which zxid a reply carries (`replica`), the order of replies (`net::clients`).
 
@@ -125,11 +125,12 @@ impl ReplyHeader {
     }
 }
 
-/// Appends one whole reply frame. The body of a failed reply is left out.
+/// Appends one whole reply frame. The body of a failed reply is left out, but for the results that a multiRead had
+/// before it failed: ZooKeeper sends them.
 pub fn encode_reply(header: ReplyHeader, response: &Response, writer: &mut Writer) {
     in_frame(writer, |writer| {
         header.encode(writer);
-        if header.err == 0 {
+        if header.err == 0 || matches!(response, Response::MultiRead(_)) {
             response.encode(writer);
         }
     });

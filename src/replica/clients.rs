@@ -213,7 +213,7 @@ impl Turn {
 impl State {
     fn of_started(ask: &Ask) -> State {
         match ask {
-            Ask::Write { .. } | Ask::BrokenMulti => State::Write,
+            Ask::Write { .. } | Ask::Broken { .. } => State::Write,
             Ask::Sync(path) => State::Sync(path.clone()),
             Ask::Local(local) => State::Local(local.clone()),
         }

@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::event::{Ask, ClientRequest, Closing, Event, Granted, Then, ToClient};
 use super::read::{self, Answer, Caller, Local};
-use crate::base::wire::Writer;
+use crate::base::wire::{DecodeError, Writer};
 use crate::base::{ConnId, Millis, SessionId, Zxid};
 use crate::proto::request::RequestHeader;
 use crate::proto::response::encode_reply;
@@ -260,7 +260,7 @@ impl Conn {
                 let (xid, ask) = self.on_request(now, frame)?;
                 match ask {
                     Ask::Local(local) if self.in_loop == 0 => return Some((xid, local)),
-                    Ask::Local(_) | Ask::Write { .. } | Ask::BrokenMulti | Ask::Sync(_) => {
+                    Ask::Local(_) | Ask::Write { .. } | Ask::Broken { .. } | Ask::Sync(_) => {
                         self.order(xid, ask)
                     }
                 }
@@ -282,7 +282,7 @@ impl Conn {
         }
         let ask = match request {
             Ok(request) => self.on_known(request, frame),
-            Err(RequestError::Body { op: Op::Multi, .. }) => Ask::BrokenMulti,
+            Err(RequestError::Body { op: Op::Multi, source }) => broken_multi(&source, frame),
             Err(RequestError::Body { .. }) => Ask::Local(Local::Refused(ErrorCode::MarshallingError)),
             Err(RequestError::UnknownOp(_)) => {
                 self.leave();
@@ -348,6 +348,7 @@ impl Conn {
                 identities.push(id);
             }
         }
+        acl::sort_identities(identities);
         self.watcher.set_identities(Arc::clone(&self.identities));
         Local::Bare { zxid: Zxid::ZERO, err: 0, then: Then::Stay }
     }
@@ -405,5 +406,17 @@ impl Conn {
             self.told = now;
             self.events.push(Event::Touched(self.id, at));
         }
+    }
+}
+
+/// ZooKeeper takes a zxid for a multi that it cannot read, unless it stumbles over a null.
+fn broken_multi(error: &DecodeError, body: Bytes) -> Ask {
+    match error {
+        DecodeError::Null { .. } => Ask::Local(Local::Refused(ErrorCode::MarshallingError)),
+        DecodeError::Unknown { field: "create flags", .. } => Ask::Broken { body: Some(body) },
+        DecodeError::TooShort { .. }
+        | DecodeError::Length { .. }
+        | DecodeError::Unknown { .. }
+        | DecodeError::Invalid { .. } => Ask::Broken { body: None },
     }
 }

@@ -77,9 +77,12 @@ pub enum Ask {
         /// The request's body as received, for the leader.
         body: Bytes,
     },
-    /// A multi that cannot be read. As in ZooKeeper it takes a zxid where this server decides; a learner answers it
-    /// by itself, since no leader has to see it.
-    BrokenMulti,
+    /// A multi that cannot be read, but for which ZooKeeper takes a zxid.
+    Broken {
+        /// Its body, if every leader answers it with an error; `None` if none may see it, as it would stop the
+        /// pipeline of Apache ZooKeeper. Then a learner answers by itself, and only a server that decides takes a zxid.
+        body: Option<Bytes>,
+    },
     /// Wait until this server has applied what its leader had committed.
     Sync(Option<String>),
     /// Answer it here, once everything that the client asked before is answered.

@@ -186,7 +186,7 @@ impl Decision<'_> {
                 self.set_data(path.as_deref(), data.clone(), *version)
             }
             Request::SetAcl { path, acl, version } => self.set_acl(path.as_deref(), acl.as_deref(), *version),
-            Request::Multi(ops) => Ok(self.multi(ops)),
+            Request::Multi(ops) => self.multi(ops),
             Request::Reconfig(request) => self.reconfig(request),
             // Whoever holds the session may end it: its owner is not asked for.
             Request::CloseSession => Ok(self.close_session()),
@@ -211,12 +211,17 @@ impl Decision<'_> {
         }
     }
 
-    /// All or nothing: the first failure replaces the rest.
-    fn multi(&mut self, ops: &[MultiOp]) -> TxnBody {
+    /// All or nothing: the first failure replaces the rest. What ZooKeeper cannot handle, such as a null path, fails the
+    /// whole request.
+    fn multi(&mut self, ops: &[MultiOp]) -> Checked<TxnBody> {
+        if ops.iter().any(|op| path_of(op).is_none()) {
+            return Err(ErrorCode::MarshallingError);
+        }
         let mut bodies = Vec::with_capacity(ops.len());
         for op in ops {
             match self.multi_op(op) {
                 Ok(body) => bodies.push(body),
+                Err(ErrorCode::MarshallingError) => return Err(ErrorCode::MarshallingError),
                 Err(err) => {
                     bodies.push(TxnBody::Error { err: err.as_wire() });
                     break;
@@ -225,7 +230,7 @@ impl Decision<'_> {
         }
         let behind = TxnBody::Error { err: ErrorCode::RuntimeInconsistency.as_wire() };
         bodies.resize(ops.len(), behind);
-        TxnBody::Multi(bodies)
+        Ok(TxnBody::Multi(bodies))
     }
 
     fn multi_op(&mut self, op: &MultiOp) -> Checked<TxnBody> {
@@ -433,6 +438,18 @@ impl Decision<'_> {
     fn room_for_ephemeral(&self, path: &str) -> Checked<()> {
         let taken = self.view.ephemeral_path_bytes_max(self.asker.session);
         if taken + path.len() <= EPHEMERAL_BYTES_MAX { Ok(()) } else { Err(ErrorCode::MarshallingError) }
+    }
+}
+
+fn path_of(op: &MultiOp) -> Option<&str> {
+    match op {
+        MultiOp::Create(create)
+        | MultiOp::Create2(create)
+        | MultiOp::CreateContainer(create)
+        | MultiOp::CreateTtl(create) => create.path.as_deref(),
+        MultiOp::Delete { path, .. } | MultiOp::SetData { path, .. } | MultiOp::Check { path, .. } => {
+            path.as_deref()
+        }
     }
 }
 

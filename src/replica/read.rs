@@ -82,6 +82,10 @@ pub fn answer(tree: &Tree, caller: &Caller<'_>, xid: i32, local: &Local) -> Answ
             let header = ReplyHeader { xid, zxid: Zxid::ZERO, err: 0 };
             Answer { header, response: Response::Sasl(None), then: Then::Stay }
         }
+        Local::Read(Request::MultiRead(reads)) => {
+            let (err, response) = multi_read(tree, caller, reads);
+            Answer { header: ReplyHeader { xid, zxid, err }, response, then: Then::Stay }
+        }
         Local::Read(request) => from_tree(xid, read(tree, caller, request)),
         Local::Refused(code) => from_tree(xid, Err(*code)),
         Local::Bare { zxid, err, then } => Answer {
@@ -111,9 +115,6 @@ fn read(tree: &Tree, caller: &Caller<'_>, request: &Request) -> Result<Response,
             caller.leave_watch(read, Table::Child);
             Ok(Response::Children { names: names(&node), stat: node.stat() })
         }
-        Request::MultiRead(reads) => {
-            Ok(Response::MultiRead(reads.iter().map(|read| one_of_many(tree, caller, read)).collect()))
-        }
         Request::CheckWatches(asked) => {
             watcher_request(asked, |path| caller.watches.has(caller.watcher, path, asked.kind))
         }
@@ -126,8 +127,7 @@ fn read(tree: &Tree, caller: &Caller<'_>, request: &Request) -> Result<Response,
             Ok(Response::WatchAdded)
         }
         Request::SetWatches(set) | Request::SetWatches2(set) => {
-            set_watches(tree, caller, set);
-            Ok(Response::Empty)
+            set_watches(tree, caller, set).map(|()| Response::Empty)
         }
         Request::GetEphemerals { prefix } => Ok(Response::Names(ephemerals(tree, caller, prefix.as_deref()))),
         Request::GetAllChildrenNumber { path } => {
@@ -136,6 +136,7 @@ fn read(tree: &Tree, caller: &Caller<'_>, request: &Request) -> Result<Response,
         }
         Request::WhoAmI => Ok(Response::WhoAmI(acl::client_infos(caller.identities))),
         Request::Ping
+        | Request::MultiRead(_)
         | Request::Sasl { .. }
         | Request::Auth { .. }
         | Request::Create(_)
@@ -196,15 +197,26 @@ fn read_acl(tree: &Tree, caller: &Caller<'_>, path: Option<&str>) -> Result<Resp
     Ok(Response::Acl { acl, stat: node.stat() })
 }
 
-fn one_of_many(tree: &Tree, caller: &Caller<'_>, read: &ReadOp) -> MultiReadResult {
-    let done = match read {
-        ReadOp::GetData(path) => readable(tree, caller, path.as_deref())
-            .map(|node| MultiReadResult::Data { data: data(&node), stat: node.stat() }),
-        ReadOp::GetChildren(path) => {
-            readable(tree, caller, path.as_deref()).map(|node| MultiReadResult::Names(names(&node)))
+/// The results of all reads, each with its own error; a null path fails the whole, behind the results before it.
+fn multi_read(tree: &Tree, caller: &Caller<'_>, reads: &[ReadOp]) -> (i32, Response) {
+    let mut results = Vec::with_capacity(reads.len());
+    for read in reads {
+        let done = match read {
+            ReadOp::GetData(path) => readable(tree, caller, path.as_deref())
+                .map(|node| MultiReadResult::Data { data: data(&node), stat: node.stat() }),
+            ReadOp::GetChildren(path) => {
+                readable(tree, caller, path.as_deref()).map(|node| MultiReadResult::Names(names(&node)))
+            }
+        };
+        match done {
+            Ok(result) => results.push(result),
+            Err(code @ ErrorCode::MarshallingError) => {
+                return (code.as_wire(), Response::MultiRead(results));
+            }
+            Err(code) => results.push(MultiReadResult::Failed(code.as_wire())),
         }
-    };
-    done.unwrap_or_else(|code| MultiReadResult::Failed(code.as_wire()))
+    }
+    (0, Response::MultiRead(results))
 }
 
 fn watcher_request(asked: &WatcherRequest, found: impl FnOnce(&str) -> bool) -> Result<Response, ErrorCode> {
@@ -212,32 +224,38 @@ fn watcher_request(asked: &WatcherRequest, found: impl FnOnce(&str) -> bool) -> 
     if found(path) { Ok(Response::Empty) } else { Err(ErrorCode::NoWatcher) }
 }
 
-/// Specification 1, section 14.8: what the client missed fires at once, everything else is registered again.
-fn set_watches(tree: &Tree, caller: &Caller<'_>, set: &SetWatchesRequest) {
+/// Specification 1, section 14.8: what the client missed fires at once, everything else is registered again. As in
+/// ZooKeeper the lists before one that is null are done.
+fn set_watches(tree: &Tree, caller: &Caller<'_>, set: &SetWatchesRequest) -> Result<(), ErrorCode> {
     let tell = |kind, path: &str| caller.watcher.tell(tree.zxid(), kind, path);
     let register = |table, path: &str, mode| caller.watches.register(caller.watcher, table, path, mode);
-    for path in &set.data {
+    for path in whole(&set.data)? {
         match find(tree, path) {
             None => tell(EventKind::Deleted, path),
             Some(node) if node.stat().mzxid > set.relative_zxid => tell(EventKind::DataChanged, path),
             Some(_) => register(Table::Data, path, Mode::Standard),
         }
     }
-    for path in &set.exist {
+    for path in whole(&set.exist)? {
         match find(tree, path) {
             None => register(Table::Data, path, Mode::Standard),
             Some(_) => tell(EventKind::Created, path),
         }
     }
-    for path in &set.child {
+    for path in whole(&set.child)? {
         match find(tree, path) {
             None => tell(EventKind::Deleted, path),
             Some(node) if node.stat().pzxid > set.relative_zxid => tell(EventKind::ChildrenChanged, path),
             Some(_) => register(Table::Child, path, Mode::Standard),
         }
     }
-    set.persistent.iter().for_each(|path| caller.add_watch(path, AddWatchMode::Persistent));
-    set.recursive.iter().for_each(|path| caller.add_watch(path, AddWatchMode::PersistentRecursive));
+    whole(&set.persistent)?.iter().for_each(|path| caller.add_watch(path, AddWatchMode::Persistent));
+    whole(&set.recursive)?.iter().for_each(|path| caller.add_watch(path, AddWatchMode::PersistentRecursive));
+    Ok(())
+}
+
+fn whole(list: &Option<Vec<String>>) -> Result<&[String], ErrorCode> {
+    list.as_deref().ok_or(ErrorCode::MarshallingError)
 }
 
 fn ephemerals(tree: &Tree, caller: &Caller<'_>, prefix: Option<&str>) -> Vec<String> {

@@ -17,7 +17,7 @@ use super::read::{self, Answer, Caller, Local};
 use crate::base::wire::Writer;
 use crate::base::{ConnId, Now, SessionId, Zxid};
 use crate::proto::response::encode_reply;
-use crate::proto::{ConnectRequest, ConnectResponse, ErrorCode, Id, MultiResult, ReplyHeader, Response};
+use crate::proto::{ConnectRequest, ConnectResponse, ErrorCode, Id, MultiResult, Op, ReplyHeader, Response};
 use crate::session;
 use crate::tree::{Applied, Outcome, Tree, Txn, TxnBody};
 
@@ -83,7 +83,7 @@ impl Replica {
     }
 
     pub(super) fn on_request(&mut self, now: Now, conn: ConnId, mut request: ClientRequest) {
-        if request.ask == Ask::BrokenMulti && matches!(self.role, Role::Learning(_)) {
+        if request.ask == (Ask::Broken { body: None }) && matches!(self.role, Role::Learning(_)) {
             request.ask = Ask::Local(Local::Refused(ErrorCode::MarshallingError));
         }
         if let Some(start) = self.clients.push(conn, request) {
@@ -109,7 +109,13 @@ impl Replica {
                     self.decide(now, Work::Write { conn, session, xid, identities, request });
                 }
             },
-            Ask::BrokenMulti => self.decide(now, Work::Broken { conn, session, xid }),
+            Ask::Broken { body } => match (&self.role, body) {
+                (Role::Learning(_), Some(body)) => {
+                    let write = Write { xid, identities: &identities, op: Op::Multi, body };
+                    self.forward_write(conn, session, write);
+                }
+                (_, _) => self.decide(now, Work::Broken { conn, session, xid }),
+            },
             Ask::Local(_) => unreachable!("what is answered here does not start"),
         }
     }

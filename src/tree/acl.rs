@@ -87,6 +87,8 @@ impl Schemes {
                         return Err(ErrorCode::InvalidAcl);
                     }
                 }
+                // A null id, as it was read: ZooKeeper fails on it in another way than on a wrong one.
+                "world" if acl.id.id.is_empty() => return Err(ErrorCode::MarshallingError),
                 _ if self.is_valid(&acl.id) => fixed.push(acl.clone()),
                 _ => return Err(ErrorCode::InvalidAcl),
             }
@@ -140,6 +142,24 @@ pub fn ip_id(address: IpAddr) -> Id {
         IpAddr::V6(address) => address.segments().map(|group| format!("{group:x}")).join(":"),
     };
     Id::new("ip", text)
+}
+
+/// Puts identities into the order in which Apache ZooKeeper keeps a connection's: that of a Java hash table. It shows
+/// where `auth` is expanded.
+pub fn sort_identities(identities: &mut [Id]) {
+    let mut buckets = 16;
+    while identities.len() * 4 >= buckets * 3 {
+        buckets *= 2;
+    }
+    identities.sort_by_key(|id| {
+        let hash = 17_i32.wrapping_mul(37).wrapping_add(java_hash(&id.scheme));
+        let hash = hash.wrapping_mul(37).wrapping_add(java_hash(&id.id)).cast_unsigned();
+        (hash ^ hash >> 16) as usize % buckets
+    });
+}
+
+fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0, |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 /// The id of the scheme `digest` for `user:password`.

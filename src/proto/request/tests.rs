@@ -64,7 +64,7 @@ fn flags_decide_what_a_create_in_a_multi_is() {
     let create = |flags| CreateRequest { flags, ..plain_create("/m") };
     let expect = |op: MultiOp| Ok(Request::Multi(vec![op]));
     assert_eq!(one("0000000f", "00000002", ""), expect(MultiOp::Create2(create(2))));
-    assert_eq!(one("00000013", "00000001", ""), expect(MultiOp::Create(create(1))));
+    assert_eq!(one("00000013", "00000001", ""), expect(MultiOp::CreateContainer(create(1))));
     assert_eq!(one("00000001", "00000004", ""), expect(MultiOp::CreateContainer(create(4))));
     assert_eq!(one("00000015", "00000000", "0000000000000005"), expect(MultiOp::Create(create(0))));
     let ttl = CreateRequest { ttl: 5, ..create(6) };
@@ -94,7 +94,8 @@ fn each_kind_of_failure_has_its_own_answer() {
     assert!(matches!(decode(100, "0000"), Err(RequestError::Frame(_))));
     assert!(matches!(decode(102, "ffffffff"), Err(RequestError::Frame(_))));
     let null_list = "0000000000000000 00000000 ffffffff 00000000";
-    assert!(matches!(decode(101, null_list), Err(RequestError::Body { op: Op::SetWatches, .. })));
+    let Ok(Request::SetWatches(set)) = decode(101, null_list) else { panic!("a null list can be read") };
+    assert_eq!((set.data, set.exist), (Some(vec![]), None));
     assert!(matches!(decode(17, "00000001 2f 00000006"), Err(RequestError::Body { .. })));
     assert!(matches!(decode(106, "00000001 2f 00000002"), Err(RequestError::Body { .. })));
     assert!(RequestHeader::decode(&mut Bytes::from_static(&[0; 7])).is_err());

@@ -344,9 +344,11 @@ fn a_learner_answers_its_clients_as_a_leader_does() {
     );
     assert_eq!(frames[3].path(), "/n/s-0000000000");
     assert_eq!(failures(&frames[9]), [0, -101]);
-    // No leader sees what cannot be read.
+    // No leader sees what cannot be read, but for what every leader can refuse.
     let broken = together.ask(at, request(11, Op::Multi, |_| {}));
     assert_eq!((broken[0].zxid & 0xffff, broken[0].err), (8, -5));
+    let broken = together.ask(at, multi(12, &[(Op::Create, body(&create(1, "/m", 5)))]));
+    assert_eq!((broken[0].zxid & 0xffff, broken[0].err), (9, -5));
     together.assert_level();
     assert_eq!(together.replicas[&server].inspect().outstanding_count, 0);
 }
