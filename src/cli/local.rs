@@ -10,7 +10,7 @@
 //! Not here: what a member does (`server`).
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
@@ -34,6 +34,9 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 /// How often it is looked whether the members serve, and how long a look may take.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOK_WAIT: Duration = Duration::from_secs(1);
+/// How much of a log is shown when its member ends unasked.
+const LAST_LINES: usize = 3;
+const LAST_BYTES: u64 = 4096;
 /// Pause before a member that ended is started again: this, doubled each time up to the limit.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -316,6 +319,11 @@ impl Ensemble<'_> {
             Err(error) => error.to_string(),
         };
         println!("member {} has ended ({how}); its log is {}", ended.id, member.log.display());
+        if !matches!(&ended.status, Ok(status) if status.success()) {
+            for line in last_lines(&member.log) {
+                println!("    {line}");
+            }
+        }
         drop(std::io::stdout().flush());
     }
 
@@ -327,6 +335,20 @@ impl Ensemble<'_> {
         }
         self.running.shutdown().await;
     }
+}
+
+/// The last lines of a log, which say why a server ended.
+fn last_lines(log: &Path) -> Vec<String> {
+    let Ok(mut file) = fs::File::open(log) else { return Vec::new() };
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut text = Vec::new();
+    let start = SeekFrom::Start(length.saturating_sub(LAST_BYTES));
+    if file.seek(start).and_then(|_| file.read_to_end(&mut text)).is_err() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
 async fn wait(mut child: Child) -> std::io::Result<ExitStatus> {
