@@ -90,7 +90,23 @@ pub fn establish(config: &Config) -> Result<Option<Identity>, Failure> {
     } else {
         StartMode::Join
     };
+    if identity.mode != StartMode::Bootstrap {
+        ignore_initialize(config)?;
+    }
     Ok(Some(identity))
+}
+
+/// Removes ZooKeeper's marker of an intended empty disk: with an identity only the token says that.
+fn ignore_initialize(config: &Config) -> Result<(), Failure> {
+    let path = config.data_log_dir.join("initialize");
+    match std::fs::remove_file(&path) {
+        Ok(()) => {
+            tracing::warn!(file = %path.display(), "ignored: an empty disk votes only by the bootstrap token");
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Failure::File { path, source }),
+    }
 }
 
 impl Identity {
@@ -231,7 +247,7 @@ fn parse(path: &Path, text: &str) -> Result<Identity, Failure> {
     })
 }
 
-/// Whether a data directory holds a snapshot, a log or an epoch.
+/// Whether a data directory holds a snapshot or a log. Epochs alone are what a server leaves that was not level yet.
 fn holds_data(dir: &Path) -> Result<bool, Failure> {
     let dir = dir.join("version-2");
     let entries = match std::fs::read_dir(&dir) {
@@ -239,11 +255,6 @@ fn holds_data(dir: &Path) -> Result<bool, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(source) => return Err(Failure::File { path: dir, source }),
     };
-    let is_data = |name: &str| {
-        name.starts_with("snapshot.")
-            || name.starts_with("log.")
-            || name == "currentEpoch"
-            || name == "acceptedEpoch"
-    };
+    let is_data = |name: &str| name.starts_with("snapshot.") || name.starts_with("log.");
     Ok(entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_data)))
 }

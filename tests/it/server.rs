@@ -247,6 +247,12 @@ fn an_empty_disk_with_an_identity_votes_only_with_the_token() {
     server.wait_for("may_vote=false");
     server.kill();
 
+    // Nor do another start, or ZooKeeper's own word for an empty disk.
+    dir.write("data/initialize", "");
+    let mut server = Server::spawn(&dir, &config, &["votes only by the bootstrap token"]);
+    server.wait_for("may_vote=false");
+    server.kill();
+
     dir.write("id", "green\n");
     let (status, output) = run_to_end(&dir, &config);
     assert_eq!(status, Some(78), "{output}");
