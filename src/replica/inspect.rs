@@ -8,9 +8,9 @@
 //! Not here: names of metrics (`server::metrics`).
 
 use super::machine::{Replica, Role};
-use crate::base::{Ensemble, SessionId, Zxid};
+use crate::base::{Ensemble, Epochs, SessionId, Zxid};
 use crate::tree::Tree;
-use crate::zab::ZabInspect;
+use crate::zab::{Status, ZabInspect};
 
 /// The state of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,26 @@ pub struct Inspect {
     pub outstanding_count: usize,
 }
 
+/// What changes with nearly every step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// What the server is.
+    pub status: Status,
+    /// Its epochs.
+    pub epochs: Epochs,
+    /// The last txn in the tree.
+    pub zxid: Zxid,
+    /// Digest of the tree.
+    pub digest: u64,
+}
+
 impl Replica {
+    /// What changes with nearly every step; cheap enough to be looked at after each.
+    pub fn glance(&self) -> Glance {
+        let (zxid, digest) = self.service.tree.read(|tree| (tree.zxid(), tree.digest()));
+        Glance { status: self.zab.status(), epochs: self.zab.epochs(), zxid, digest }
+    }
+
     /// A picture of the state. It counts watches, so it costs more the more there are.
     pub fn inspect(&self) -> Inspect {
         let outstanding_count = match &self.role {

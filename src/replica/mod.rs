@@ -24,7 +24,7 @@ mod snapshots;
 
 pub use conn::{ClientSettings, Conn, Service};
 pub use event::{Closing, Effect, Event, ToClient};
-pub use inspect::Inspect;
+pub use inspect::{Glance, Inspect};
 pub use machine::Replica;
 pub use settings::{RecoverError, Settings};
 

@@ -306,6 +306,11 @@ impl Zab {
         std::iter::from_fn(|| self.pop_effect()).collect()
     }
 
+    /// The epochs that it acts on.
+    pub fn epochs(&self) -> Epochs {
+        self.shared.epochs
+    }
+
     /// What this server is.
     pub fn status(&self) -> Status {
         self.shared.status()
