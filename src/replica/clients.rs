@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::event::{Ask, ClientRequest, Reply};
 use super::read::Local;
 use crate::base::{ConnId, Millis, SessionId};
-use crate::proto::Id;
+use crate::proto::{Id, Request};
 
 /// Every client of this server.
 #[derive(Debug, Default)]
@@ -149,16 +149,22 @@ impl Clients {
 
     /// The client's oldest write that is on its way is decided.
     pub fn write_done(&mut self, conn: ConnId, reply: impl FnOnce(i32) -> Reply) {
-        self.done(conn, |state| matches!(state, State::Write), |xid, _| reply(xid));
+        let Some(client) = self.by_conn.get_mut(&conn) else { return };
+        let turn = client.turns.iter_mut().find(|turn| matches!(turn.state, State::Write));
+        let turn = turn.expect("a write that is decided was asked for, and is not answered");
+        turn.state = State::Done(reply(turn.xid));
     }
 
-    /// The client's oldest sync is done.
-    pub fn sync_done(&mut self, conn: ConnId, reply: impl FnOnce(i32, Option<String>) -> Reply) {
-        let path = |state| match state {
-            State::Sync(path) => path,
-            State::Held(_) | State::Write | State::Local(_) | State::Done(_) => None,
-        };
-        self.done(conn, |state| matches!(state, State::Sync(_)), |xid, state| reply(xid, path(state)));
+    /// The client's oldest sync is done. It is answered in its turn, which may come later, with the zxid of then:
+    /// a reply never tells of less than the one before it.
+    pub fn sync_done(&mut self, conn: ConnId) {
+        let Some(client) = self.by_conn.get_mut(&conn) else { return };
+        let turns = &mut client.turns;
+        let turn = turns.iter_mut().find(|turn| matches!(turn.state, State::Sync(_)));
+        let turn = turn.expect("a sync that is done was asked for, and is not answered");
+        if let State::Sync(path) = &mut turn.state {
+            turn.state = State::Local(Local::Read(Request::Sync { path: path.take() }));
+        }
     }
 
     /// Takes the client's oldest request if it can be answered.
@@ -184,19 +190,6 @@ impl Clients {
         let ask = ask.clone();
         turn.state = State::of_started(&ask);
         Some(Start { xid: turn.xid, identities: Arc::clone(&turn.identities), ask })
-    }
-
-    fn done(
-        &mut self,
-        conn: ConnId,
-        is_it: impl Fn(&State) -> bool,
-        reply: impl FnOnce(i32, State) -> Reply,
-    ) {
-        let Some(client) = self.by_conn.get_mut(&conn) else { return };
-        let turn = client.turns.iter_mut().find(|turn| is_it(&turn.state));
-        let turn = turn.expect("what is decided was asked for, and is not answered");
-        let state = std::mem::replace(&mut turn.state, State::Write);
-        turn.state = State::Done(reply(turn.xid, state));
     }
 }
 

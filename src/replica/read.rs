@@ -134,6 +134,8 @@ fn read(tree: &Tree, caller: &Caller<'_>, request: &Request) -> Result<Response,
             let node = readable(tree, caller, path.as_deref())?;
             Ok(Response::Count(i32::try_from(node.descendant_count()).unwrap_or(i32::MAX)))
         }
+        // Whoever asks here has waited already.
+        Request::Sync { path } => Ok(Response::Path(path.clone())),
         Request::WhoAmI => Ok(Response::WhoAmI(acl::client_infos(caller.identities))),
         Request::Ping
         | Request::MultiRead(_)
@@ -146,7 +148,6 @@ fn read(tree: &Tree, caller: &Caller<'_>, request: &Request) -> Result<Response,
         | Request::Delete { .. }
         | Request::SetData { .. }
         | Request::SetAcl { .. }
-        | Request::Sync { .. }
         | Request::Multi(_)
         | Request::Reconfig(_)
         | Request::CloseSession => panic!("{:?} is not answered from the tree", request.op()),

@@ -122,11 +122,7 @@ impl Replica {
 
     pub(super) fn on_synced(&mut self, now: Now) {
         let conn = self.syncs.pop_front().expect("every sync that is done was asked for");
-        let zxid = self.service.tree.read(Tree::zxid);
-        self.clients.sync_done(conn, |xid, path| {
-            let header = ReplyHeader { xid, zxid, err: 0 };
-            encoded(&Answer { header, response: Response::Path(path), then: Then::Stay }, zxid)
-        });
+        self.clients.sync_done(conn);
         self.flush(conn);
         while let Some(start) = self.clients.release(conn) {
             self.start(now, conn, start);

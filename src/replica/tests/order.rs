@@ -69,8 +69,9 @@ fn a_sync_keeps_its_turn_and_echoes_its_path() {
     alone.sync();
     let frames = alone.replies(id);
     assert_eq!(
-        frames.iter().map(|frame| (frame.xid, frame.err)).collect::<Vec<_>>(),
-        [(1, 0), (2, 0), (3, 0)]
+        heads(&frames),
+        [(1, 2, 0), (2, 2, 0), (3, 3, 0)],
+        "no reply tells of less than the one before it"
     );
     assert_eq!(frames[1].path(), "nonsense");
 }
