@@ -11,12 +11,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::base::rng::Rng;
 use crate::base::{Millis, ServerId, SessionId};
 
 /// Every session id of a server stands in its top byte.
 const SERVER_SHIFT: u32 = 56;
 /// The bits below the server's byte: 40 bits of milliseconds, then a counter of 16 bits.
 const COUNTER_MASK: i64 = (1 << SERVER_SHIFT) - 1;
+/// How far ids go ahead when the clock was found behind them: as many sessions as one process hardly opens.
+const CLOCK_BACK_GAP: i64 = 1 << 24;
+/// What chance adds to that: at most some four hours of the clock in an id.
+const CLOCK_BACK_SPREAD: u64 = 0xff_ffff_0000;
 /// Stored as an owner, this id marks a container, so that no session may have it.
 const CONTAINER_OWNER: i64 = i64::MIN;
 /// What ZooKeeper mixes into the seed of a password.
@@ -62,20 +67,26 @@ impl TimeoutLimits {
 pub struct SessionIds {
     server_byte: i64,
     counter: i64,
+    rng: Rng,
 }
 
 impl SessionIds {
-    /// Starts at the wall clock.
-    pub fn new(server: ServerId, wall_ms: i64) -> SessionIds {
+    /// Starts at the wall clock. The seed decides by how much ids go ahead of a clock that went back.
+    pub fn new(server: ServerId, wall_ms: i64, seed: u64) -> SessionIds {
         let server_byte = server.0 << SERVER_SHIFT;
-        SessionIds { server_byte, counter: (wall_ms << 16) & COUNTER_MASK }
+        SessionIds { server_byte, counter: (wall_ms << 16) & COUNTER_MASK, rng: Rng::new(seed) }
     }
 
-    /// Goes on beyond every session of this server that is there already: a clock may have gone back.
+    /// Goes on beyond sessions of this server that are known, if the clock has gone back behind them: well beyond, and
+    /// by another distance each time, since what followed them may be closed and forgotten, and a closed session must
+    /// not come back as another's.
     pub fn go_beyond(&mut self, taken: impl Iterator<Item = SessionId>) {
         let own = taken.filter(|id| id.0 & !COUNTER_MASK == self.server_byte);
-        let beyond = own.map(|id| (id.0 & COUNTER_MASK).wrapping_add(1) & COUNTER_MASK).max();
-        self.counter = self.counter.max(beyond.unwrap_or(0));
+        let highest = own.map(|id| id.0 & COUNTER_MASK).max();
+        if let Some(highest) = highest.filter(|highest| *highest >= self.counter) {
+            let distance = CLOCK_BACK_GAP + (self.rng.next_u64() & CLOCK_BACK_SPREAD) as i64;
+            self.counter = highest.wrapping_add(distance) & COUNTER_MASK;
+        }
     }
 
     /// An id that was not given out before.
@@ -290,7 +301,7 @@ mod tests {
 
     #[test]
     fn an_id_is_server_clock_and_counter() {
-        let mut ids = SessionIds::new(ServerId(3), 0x12_3456_789a);
+        let mut ids = SessionIds::new(ServerId(3), 0x12_3456_789a, 1);
         assert_eq!(ids.next_id(), SessionId(0x0312_3456_789a_0000));
         assert_eq!(ids.next_id(), SessionId(0x0312_3456_789a_0001));
     }
@@ -298,15 +309,21 @@ mod tests {
     #[test]
     fn an_id_of_the_replicated_table_is_not_given_again() {
         let taken = [SessionId(0x0300_0000_0005_0009), SessionId(0x0400_0000_0009_0000)];
-        let mut ids = SessionIds::new(ServerId(3), 4);
+        let mut ids = SessionIds::new(ServerId(3), 4, 1);
         ids.go_beyond(taken.into_iter());
-        assert_eq!(ids.next_id(), SessionId(0x0300_0000_0005_000a));
+        let id = ids.next_id();
+        assert!(id.0 >= taken[0].0 + (1 << 24), "those just behind it may be closed and forgotten: {id}");
+        ids.go_beyond(taken.into_iter().chain([id]));
+        assert_eq!(ids.next_id(), SessionId(id.0 + 1));
+        let mut again = SessionIds::new(ServerId(3), 4, 2);
+        again.go_beyond(taken.into_iter());
+        assert_ne!(again.next_id(), id);
     }
 
     #[test]
     fn neither_nothing_nor_the_mark_of_containers_is_an_id() {
-        assert_eq!(SessionIds::new(ServerId(0), 0).next_id(), SessionId(1));
-        let marked = SessionIds::new(ServerId(128), 0).next_id();
+        assert_eq!(SessionIds::new(ServerId(0), 0, 1).next_id(), SessionId(1));
+        let marked = SessionIds::new(ServerId(128), 0, 1).next_id();
         assert_eq!(marked, SessionId(i64::MIN + 1));
     }
 

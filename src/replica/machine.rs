@@ -24,7 +24,7 @@ use super::settings::{RecoverError, Settings};
 use super::snapshots::Snapshots;
 use crate::base::{ConnId, Ensemble, LinkId, Millis, Now, Recovered, ServerId, Zxid};
 use crate::session::SessionIds;
-use crate::tree::{Shared, Tree, Txn};
+use crate::tree::{Shared, Tree, Txn, TxnBody};
 use crate::watch::Watches;
 use crate::zab::effects::{self, News, Status};
 use crate::zab::packet::{Packet, Proposal};
@@ -99,7 +99,7 @@ impl Replica {
         if !current.members.is_empty() {
             tree.set_config(&current.to_string(), current.version, now.wall_ms);
         }
-        let ids = SessionIds::new(settings.zab.id, now.wall_ms);
+        let ids = SessionIds::new(settings.zab.id, now.wall_ms, seed);
         let zab_recovered = ZabRecovered {
             epochs: recovered.epochs,
             may_vote: recovered.may_vote,
@@ -339,6 +339,9 @@ impl Replica {
             Role::Learning(learning) => learning.delivered(proposal),
             Role::Idle => (decode(proposal), Origin::Elsewhere),
         };
+        if let TxnBody::CreateSession { .. } = txn.body {
+            self.ids.go_beyond(std::iter::once(txn.header.session));
+        }
         let mut told = BTreeSet::new();
         let watches = &self.service.watches;
         let applied = self.service.tree.write(|tree| {
