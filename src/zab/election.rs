@@ -297,6 +297,9 @@ fn agreeing(ballots: &BTreeMap<ServerId, Ballot>, wanted: Ballot, compare: Compa
 }
 
 /// Whether a quorum follows that leader, and the leader says so too.
+///
+/// To follow another, a quorum of either membership is enough: what was proposed and never committed may name servers
+/// that never follow anybody again. It is the leader that needs a quorum of both.
 fn is_established(
     shared: &Shared,
     ballots: &BTreeMap<ServerId, Ballot>,
@@ -304,10 +307,10 @@ fn is_established(
     compare: Compare,
 ) -> bool {
     let leader = wanted.vote.leader;
-    let leader_agrees = if leader == shared.id() {
-        wanted.vote.round == shared.round
-    } else {
-        ballots.get(&leader).is_some_and(|ballot| ballot.state == PeerState::Leading)
-    };
-    leader_agrees && shared.membership.is_quorum(&agreeing(ballots, wanted, compare))
+    let following = agreeing(ballots, wanted, compare);
+    if leader == shared.id() {
+        return wanted.vote.round == shared.round && shared.membership.is_quorum(&following);
+    }
+    let leads = ballots.get(&leader).is_some_and(|ballot| ballot.state == PeerState::Leading);
+    leads && shared.membership.is_quorum_of_either(&following)
 }

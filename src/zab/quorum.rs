@@ -75,6 +75,12 @@ impl Membership {
             && self.proposed.as_ref().is_none_or(|proposed| proposed.is_quorum(present))
     }
 
+    /// Whether these are a quorum of the membership in force or of the proposed one.
+    pub(super) fn is_quorum_of_either(&self, present: &BTreeSet<ServerId>) -> bool {
+        self.current.is_quorum(present)
+            || self.proposed.as_ref().is_some_and(|proposed| proposed.is_quorum(present))
+    }
+
     /// Whether these may commit the txn: from a reconfig on, a quorum of what it proposes is needed as well.
     pub(super) fn may_commit(&self, zxid: Zxid, acks: &BTreeSet<ServerId>) -> bool {
         let proposed = self.proposed.as_ref().filter(|proposed| proposed.version <= zxid);
