@@ -1,0 +1,97 @@
+//! Disks in a run: batches of writes that take their time, snapshots, and power that fails in the middle.
+//!
+//! In: what a process writes. Out: reports of what is durable, or the end of the process.
+//!
+//! Always true:
+//! * a write is reported once the real storage code has synced it on the simulated disk;
+//! * one batch at a time; what comes while the disk is busy makes the next one.
+//!
+//! Not here: what survives a crash (`quorate::storage::SimDisk`).
+
+use quorate::base::{Write, WriteSeq};
+use quorate::replica::Event;
+use quorate::tree::Image;
+
+use crate::network::{Process, Slot};
+use crate::queue::Micros;
+use crate::world::{Happening, World};
+
+/// How long a snapshot takes at most.
+const SNAPSHOT_MAX: Micros = Micros::of_ms(80);
+
+impl World {
+    /// A process writes.
+    pub fn write(&mut self, process: Process, seq: WriteSeq, write: Write) {
+        let running = self.servers[process.slot.0].running.as_mut().expect("it is stepping");
+        running.waiting.push_back((seq, write));
+        if running.batch.is_empty() {
+            self.begin_batch(process);
+        }
+    }
+
+    /// The disk takes all that waits.
+    fn begin_batch(&mut self, process: Process) {
+        let server = &mut self.servers[process.slot.0];
+        let running = server.running.as_mut().expect("it runs");
+        running.batch = running.waiting.drain(..).collect();
+        let span = Micros(50 + self.rng.below(self.setup.sync_max.0)) + server.sync_extra;
+        self.queue.after(span, Happening::DiskDone(process));
+    }
+
+    /// The disk is done with a batch.
+    pub fn on_disk_done(&mut self, process: Process) {
+        if !self.is_current(process) {
+            return;
+        }
+        let running = self.servers[process.slot.0].running.as_mut().expect("a current process runs");
+        let batch = std::mem::take(&mut running.batch);
+        let Some((last, _)) = batch.last() else { return };
+        let last = *last;
+        if let Err(err) = running.files.write(&batch) {
+            panic!("{:?} cannot write: {err}", process.slot);
+        }
+        if !running.waiting.is_empty() {
+            self.begin_batch(process);
+        }
+        self.step(process, Event::Synced(last));
+    }
+
+    /// A process takes a snapshot.
+    pub fn take_snapshot(&mut self, process: Process, image: Image) {
+        let running = self.servers[process.slot.0].running.as_mut().expect("it is stepping");
+        assert!(running.snapshot.is_none(), "one snapshot at a time");
+        running.snapshot = Some(image);
+        let span = Micros(1_000 + self.rng.below(SNAPSHOT_MAX.0));
+        self.queue.after(span, Happening::SnapshotDone(process));
+    }
+
+    /// A snapshot is written.
+    pub fn on_snapshot_done(&mut self, process: Process) {
+        if !self.is_current(process) {
+            return;
+        }
+        let running = self.servers[process.slot.0].running.as_mut().expect("a current process runs");
+        let image = running.snapshot.take().expect("a snapshot is being written");
+        let zxid = image.zxid();
+        if let Err(err) = running.files.snapshot(&image) {
+            panic!("{:?} cannot write a snapshot: {err}", process.slot);
+        }
+        self.step(process, Event::SnapshotTaken(zxid, Ok(())));
+    }
+
+    /// A machine loses power while its disk works on a batch: some operations got through, and the rest did not.
+    pub fn fail_in_write(&mut self, slot: Slot) {
+        let ops = self.rng.below(12);
+        let server = &mut self.servers[slot.0];
+        let Some(running) = server.running.as_mut() else { return };
+        let mut batch = std::mem::take(&mut running.batch);
+        batch.extend(running.waiting.drain(..));
+        server.disk.power_off_after(ops);
+        let written = running.files.write(&batch);
+        let written = written.and_then(|()| match running.snapshot.take() {
+            Some(image) => running.files.snapshot(&image),
+            None => Ok(()),
+        });
+        drop(written); // the process that would have heard of it is gone
+    }
+}

@@ -1,0 +1,50 @@
+//! A simulated server's files: the real storage code over the simulated disk.
+//!
+//! In: batches of writes, trees. Out: durable files, and what a start finds in them.
+//!
+//! Always true:
+//! * nothing here knows a file format; a file that storage refuses ends the run.
+//!
+//! Not here: when a disk is done (`disks`), what a crash leaves (`quorate::storage::SimDisk`).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use quorate::base::{Recovered, ServerId, Write, WriteSeq};
+use quorate::storage::{Error, Layout, Options, SimDisk, Snapshots, Store};
+use quorate::tree::{Image, Tree};
+
+/// How many snapshots are kept.
+const SNAPSHOTS_KEPT: usize = 3;
+
+/// The open files of one process.
+pub struct Files {
+    store: Store,
+    snapshots: Snapshots,
+}
+
+impl Files {
+    /// Opens what a disk holds.
+    pub fn open(disk: &SimDisk, me: ServerId) -> Result<(Files, Recovered), Error> {
+        let layout = Layout::in_dir(Path::new("/data"), me);
+        let options = Options { prealloc_bytes: 0, ..Options::default() };
+        let empty = Tree::new().image().to_body();
+        let (store, recovered) = Store::open(Arc::new(disk.clone()), layout, options, empty)?;
+        let snapshots = store.snapshots();
+        Ok((Files { store, snapshots }, recovered))
+    }
+
+    /// Makes a batch durable.
+    pub fn write(&mut self, batch: &[(WriteSeq, Write)]) -> Result<(), Error> {
+        self.store.perform(batch).map(drop)
+    }
+
+    /// Writes a snapshot beside the log, and removes what no start needs any more.
+    pub fn snapshot(&mut self, image: &Image) -> Result<(), Error> {
+        self.store.roll()?;
+        match self.snapshots.write(image.zxid(), image.digest(), |out| image.write_body(out)) {
+            Ok(()) => self.snapshots.purge(SNAPSHOTS_KEPT).map(drop),
+            Err(err) => Err(err),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Runs a seed from its first start to its verdict: faults, then recovery, then the last comparison.
+//!
+//! In: a seed. Out: what was counted, or why the run failed, with the last things that happened.
+//!
+//! Always true:
+//! * every seed is run twice, and both runs do the same;
+//! * once faults stop, the ensemble leads, serves and is level within three times `initLimit`;
+//! * at the end every member holds every acknowledged write, and nothing that no history explains.
+//!
+//! Not here: which seeds are run (`main`).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use quorate::base::Zxid;
+use quorate::tree::Tree;
+use quorate::zab::effects::Status;
+
+use crate::faults::{Counts, Plan};
+use crate::model::Model;
+use crate::network::Slot;
+use crate::queue::Micros;
+use crate::setup::Setup;
+use crate::trace::Detail;
+use crate::world::{Happening, World};
+
+/// How long clients go on after the ensemble has recovered.
+const AFTERMATH: Micros = Micros::of_s(2);
+/// How many lines of a failed run are shown.
+const LINES_SHOWN: usize = 120;
+
+/// What a run, or many of them, amounts to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Seeds.
+    pub runs: u64,
+    /// Epochs that got an established leader.
+    pub elections: u64,
+    /// Requests that were answered.
+    pub answered: u64,
+    /// Writes that were committed.
+    pub committed: u64,
+    /// Watches that fired.
+    pub fired: u64,
+    /// Sessions that expired.
+    pub expired: u64,
+    /// Steps of servers.
+    pub steps: u64,
+    /// Simulated time, in microseconds.
+    pub simulated_us: u64,
+    /// The longest recovery, in microseconds.
+    pub recovery_max_us: u64,
+    /// Packets that were overtaken by one sent later to another peer.
+    pub overtaken: u64,
+    /// Faults by kind.
+    pub faults: Counts,
+}
+
+impl Totals {
+    /// Adds another run's.
+    pub fn merge(&mut self, other: &Totals) {
+        self.runs += other.runs;
+        self.elections += other.elections;
+        self.answered += other.answered;
+        self.committed += other.committed;
+        self.fired += other.fired;
+        self.expired += other.expired;
+        self.steps += other.steps;
+        self.simulated_us += other.simulated_us;
+        self.recovery_max_us = self.recovery_max_us.max(other.recovery_max_us);
+        self.overtaken += other.overtaken;
+        self.faults.merge(&other.faults);
+    }
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// What broke.
+    pub message: String,
+    /// What happened last.
+    pub lines: Vec<String>,
+}
+
+/// Runs a seed twice and compares; a run that fails is run again to be read.
+pub fn run_seed(seed: u64) -> Result<Totals, Failure> {
+    let first = run_once(seed, Detail::Hash);
+    let second = run_once(seed, if first.is_ok() { Detail::Hash } else { Detail::Lines });
+    let differ = |message: String| Failure { seed, message, lines: Vec::new() };
+    match (first, second) {
+        (Ok((first, totals)), Ok((second, _))) if first == second => Ok(totals),
+        (Ok((first, _)), Ok((second, _))) => {
+            Err(differ(format!("two runs differ: their traces hash to {first:x} and {second:x}")))
+        }
+        (Err(first), Err(second)) if first.message == second.message => Err(second),
+        (Err(first), Err(second)) => {
+            Err(differ(format!("two runs differ: {} / {}", first.message, second.message)))
+        }
+        (Err(failed), Ok(_)) | (Ok(_), Err(failed)) => {
+            Err(differ(format!("two runs differ: one went well, the other: {}", failed.message)))
+        }
+    }
+}
+
+/// Runs a seed once. Answers the hash of its trace.
+pub fn run_once(seed: u64, detail: Detail) -> Result<(u64, Totals), Failure> {
+    let mut world = World::new(Setup::new(seed), detail);
+    let result = catch_unwind(AssertUnwindSafe(|| whole_run(&mut world)));
+    match result {
+        Ok(recovery) => Ok((world.trace.hash(), totals(&world, recovery))),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            let message = format!("at {}: {}", world.queue.now(), text.unwrap_or_default());
+            let lines = world.trace.lines().cloned().collect();
+            Err(Failure { seed, message, lines })
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let skipped = self.lines.len().saturating_sub(LINES_SHOWN);
+        for line in &self.lines[skipped..] {
+            writeln!(f, "    {line}")?;
+        }
+        write!(f, "seed {}: {}", self.seed, self.message)
+    }
+}
+
+fn totals(world: &World, recovery: Micros) -> Totals {
+    Totals {
+        runs: 1,
+        elections: world.invariants.leadership.elections(),
+        answered: world.oracle.answered,
+        committed: world.facts.committed.len() as u64,
+        fired: world.clients.iter().map(|client| client.fired).sum(),
+        expired: world.clients.iter().map(|client| client.expired).sum(),
+        steps: world.steps,
+        simulated_us: world.queue.now().0,
+        recovery_max_us: recovery.0,
+        overtaken: world.network.overtaken,
+        faults: world.counts.clone(),
+    }
+}
+
+/// All phases. Answers how long the recovery took.
+fn whole_run(world: &mut World) -> Micros {
+    let setup = world.setup.clone();
+    let mut plan = Plan::new(setup.seed ^ 0xfa17, setup.tick);
+    world.is_faulty = true;
+    world.queue.after(Micros(setup.tick.0 * 4) + plan.pause(), Happening::Fault);
+    world.plan = Some(plan);
+    world.run_until(setup.faulty);
+    world.heal();
+    let healed = world.queue.now();
+    let floor = world.oracle.seen();
+    let limit = healed + setup.recovery_limit();
+    world.run_while(limit, |world| !is_well(world, healed, floor));
+    let recovered = world.queue.now();
+    assert!(is_well(world, healed, floor), "liveness: {}", ills(world, healed, floor));
+    world.run_until(recovered + AFTERMATH);
+    world.clients.iter_mut().for_each(|client| client.finish());
+    let end = world.queue.now() + setup.recovery_limit();
+    world.run_while(end, |world| !is_settled(world));
+    assert!(is_settled(world), "liveness: after the last request {}", ills(world, healed, floor));
+    last_comparison(world);
+    Micros(recovered.0 - healed.0)
+}
+
+/// Whether it leads, serves and is level: every member serves and has all that is committed, and a client had an answer
+/// to a write that was sent after the faults stopped.
+fn is_well(world: &World, healed: Micros, floor: Zxid) -> bool {
+    is_level(world) && world.oracle.last_write_sent >= healed && world.oracle.seen() > floor
+}
+
+fn is_level(world: &World) -> bool {
+    let members = &world.facts.ensemble().members;
+    let last = world.facts.last_committed();
+    world.leader().is_some()
+        && world.facts.servers.iter().filter(|server| members.contains_key(&server.id)).all(|server| {
+            let status = server.picture.map(|picture| picture.status);
+            let serves =
+                matches!(status, Some(Status::Leading(_) | Status::Following(..) | Status::Observing(..)));
+            // Something is always under way: a server that is one round trip behind is level.
+            serves && world.facts.count_up_to(last) - server.delivered_count <= 8
+        })
+}
+
+fn is_settled(world: &World) -> bool {
+    let members = &world.facts.ensemble().members;
+    let all = world.facts.committed.len();
+    world.clients.iter().all(|client| client.is_live() && client.is_idle())
+        && is_level(world)
+        && world.facts.servers.iter().filter(|server| members.contains_key(&server.id)).all(|server| {
+            server.delivered_count == all
+                && server.written.last() <= world.facts.last_committed().max(server.written.base)
+        })
+}
+
+fn ills(world: &World, healed: Micros, floor: Zxid) -> String {
+    let servers: Vec<String> = world
+        .facts
+        .servers
+        .iter()
+        .map(|server| {
+            let status = server.picture.map(|picture| picture.status);
+            format!(
+                "{} {status:?} delivered {} logged {}",
+                server.id,
+                server.delivered(),
+                server.written.last()
+            )
+        })
+        .collect();
+    let live = world.clients.iter().filter(|client| client.is_live()).count();
+    format!(
+        "not well {} after the last fault (committed {}, clients saw {} after {floor}, {live} clients live, members {}): {}",
+        Micros(world.queue.now().0 - healed.0),
+        world.facts.last_committed(),
+        world.oracle.seen(),
+        world.facts.ensemble().lines().join(" "),
+        servers.join("; ")
+    )
+}
+
+/// Every member's tree is what the model says, node by node.
+fn last_comparison(world: &World) {
+    world.oracle.on_end();
+    let members = &world.facts.ensemble().members;
+    for slot in (0..world.servers.len()).map(Slot) {
+        let server = &world.servers[slot.0];
+        if !members.contains_key(&server.id) {
+            continue;
+        }
+        let running = server.running.as_ref().expect("every server runs at the end");
+        running.replica.service().tree.read(|tree| same_tree(slot, tree, &world.oracle.model));
+    }
+}
+
+fn same_tree(slot: Slot, tree: &Tree, model: &Model) {
+    for (path, node) in model.nodes() {
+        let found = tree.node(path).unwrap_or_else(|| panic!("{slot:?} has lost {path}"));
+        let data = found.data().unwrap_or_default();
+        assert!(path == "/" || data == node.data, "{slot:?} holds {data:?} at {path}: {:?}", node.data);
+        let children = i32::try_from(found.child_count()).expect("few children");
+        assert!(
+            children == node.stat.children,
+            "{slot:?} has {children} children at {path}: {:?}",
+            node.stat
+        );
+    }
+    let (found, live) = (tree.sessions().len(), model.sessions().len());
+    assert!(found == live, "{slot:?} has {found} sessions, and {live} live");
+}
+
+impl World {
+    /// Lets time pass up to a point.
+    pub fn run_until(&mut self, until: Micros) {
+        self.run_while(until, |_| true);
+    }
+
+    /// Lets time pass up to a point, or until a condition no longer holds.
+    pub fn run_while(&mut self, until: Micros, goes_on: impl Fn(&World) -> bool) {
+        self.queue.at(until, Happening::Look);
+        while self.queue.now() < until && goes_on(self) {
+            self.advance().expect("there is always a next tick");
+        }
+    }
+}

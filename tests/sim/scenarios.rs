@@ -1,0 +1,1 @@
+//! Named faults, each as the shortest story that would show it.

@@ -1,0 +1,191 @@
+//! One simulated server: its machine (clock, disk) and, while it runs, its process (replica, storage, connections).
+//!
+//! In: events and spans of the world's time. Out: effects of the replica, writes to the disk when their time has come.
+//!
+//! Always true:
+//! * the edge's promises and nothing more: effects begin in order, a write is reported once it is durable, in order;
+//! * one sync of the disk serves every write that waits.
+//!
+//! Not here: the way of packets (`network`), what happens when (`world`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+
+use quorate::base::rng::Rng;
+use quorate::base::{ConnId, LinkId, Millis, Now, Recovered, ServerId, Write, WriteSeq};
+use quorate::replica::Conn;
+use quorate::replica::{Effect, Event, Replica};
+use quorate::storage::SimDisk;
+use quorate::tree::Image;
+
+use crate::facts::Picture;
+use crate::files::Files;
+use crate::network::Side;
+use crate::queue::Micros;
+use crate::setup::Setup;
+
+/// A machine's clocks.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    /// Millionths by which it runs fast (above 1,000,000) or slow.
+    rate: u64,
+    /// The world's time at which the rate was set, and what the clock showed then, in microseconds.
+    set_at: Micros,
+    shown: u64,
+    /// Milliseconds between 1970 and the world's start, by this machine.
+    wall_ms: i64,
+}
+
+impl Clock {
+    /// A clock of its own: up to a minute apart, up to 2 % fast or slow.
+    pub fn new(rng: &mut Rng) -> Clock {
+        Clock {
+            rate: 980_000 + rng.below(40_001),
+            set_at: Micros(0),
+            shown: rng.below(100_000_000),
+            wall_ms: 1_700_000_000_000 + rng.below(120_000) as i64,
+        }
+    }
+
+    /// What it shows.
+    pub fn now(&self, at: Micros) -> Now {
+        let mono_us = self.shown + (at.0 - self.set_at.0) * self.rate / 1_000_000;
+        let mono = Millis(mono_us / 1_000);
+        Now { mono, wall_ms: self.wall_ms + mono.0 as i64 }
+    }
+
+    /// Another rate from here on.
+    pub fn drift(&mut self, at: Micros, rate: u64) {
+        self.shown += (at.0 - self.set_at.0) * self.rate / 1_000_000;
+        self.set_at = at;
+        self.rate = rate;
+    }
+
+    /// The wall clock jumps.
+    pub fn jump(&mut self, by_ms: i64) {
+        self.wall_ms += by_ms;
+    }
+}
+
+/// A client's connection, seen from the server.
+pub struct Served {
+    /// Its state machine.
+    pub conn: Conn,
+    /// Which client, and the number of its connection.
+    pub client: (usize, u64),
+}
+
+/// A running process.
+pub struct Running {
+    /// The server itself.
+    pub replica: Replica,
+    /// Its files.
+    pub files: Files,
+    /// Writes that wait for the disk.
+    pub waiting: VecDeque<(WriteSeq, Write)>,
+    /// Writes that the disk is busy with.
+    pub batch: Vec<(WriteSeq, Write)>,
+    /// A snapshot that is being written.
+    pub snapshot: Option<Image>,
+    /// Its links with the quorum port, by the world's number of the link.
+    pub links: BTreeMap<LinkId, (usize, Side)>,
+    /// Its clients.
+    pub clients: BTreeMap<ConnId, Served>,
+    /// Whether it takes clients.
+    pub serves: bool,
+    next_link: u64,
+    next_conn: u64,
+}
+
+impl Running {
+    /// A number for a new link.
+    pub fn new_link(&mut self) -> LinkId {
+        self.next_link += 1;
+        LinkId(self.next_link)
+    }
+
+    /// A client's connection is accepted.
+    pub fn accept(&mut self, now: Millis, client: (usize, u64)) -> ConnId {
+        self.next_conn += 1;
+        let id = ConnId(self.next_conn);
+        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, client.0 as u8 + 1));
+        let conn = Conn::new(now, id, address, self.replica.service());
+        self.clients.insert(id, Served { conn, client });
+        id
+    }
+
+    /// Takes one event in and puts the effects behind `effects`.
+    pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        effects.extend(self.replica.step(now, event));
+    }
+
+    /// What it shows of itself.
+    pub fn picture(&self) -> Picture {
+        let glance = self.replica.glance();
+        Picture {
+            status: glance.status,
+            epochs: glance.epochs,
+            delivered: glance.zxid,
+            digest: glance.digest,
+        }
+    }
+}
+
+/// One server, running or not.
+pub struct Server {
+    /// Its id.
+    pub id: ServerId,
+    /// Counted from 1 with each start.
+    pub life: u32,
+    /// What its disk holds.
+    pub disk: SimDisk,
+    /// Its clocks.
+    pub clock: Clock,
+    /// While it runs.
+    pub running: Option<Running>,
+    /// How much longer than usual its syncs take.
+    pub sync_extra: Micros,
+    /// Whether power was cut: nobody hears of it until the machine is on again.
+    pub is_dark: bool,
+}
+
+impl Server {
+    /// A server that has never run.
+    pub fn new(id: ServerId, rng: &mut Rng) -> Server {
+        Server {
+            id,
+            life: 0,
+            disk: SimDisk::new(rng.next_u64()),
+            clock: Clock::new(rng),
+            running: None,
+            sync_extra: Micros(0),
+            is_dark: false,
+        }
+    }
+
+    /// Starts the process from what its disk holds; says what it found.
+    pub fn start(&mut self, setup: &Setup, at: Micros, seed: u64) -> Recovered {
+        assert!(self.running.is_none(), "a server runs once");
+        let opened = Files::open(&self.disk, self.id);
+        let (files, recovered) =
+            opened.unwrap_or_else(|err| panic!("server {} cannot start: {err}", self.id));
+        self.life += 1;
+        self.is_dark = false;
+        let now = self.clock.now(at);
+        let replica = Replica::new(now, setup.settings(self.id), recovered.clone(), seed);
+        let replica = replica.unwrap_or_else(|err| panic!("server {} cannot start: {err}", self.id));
+        self.running = Some(Running {
+            replica,
+            files,
+            waiting: VecDeque::new(),
+            batch: Vec::new(),
+            snapshot: None,
+            links: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            serves: false,
+            next_link: 0,
+            next_conn: 0,
+        });
+        recovered
+    }
+}

@@ -1,0 +1,126 @@
+//! How a run is set up: everything that its seed decides before time begins.
+//!
+//! In: a seed. Out: sizes, limits and spans; the settings of each server.
+//!
+//! Always true:
+//! * no run is longer than two simulated minutes;
+//! * all servers of a run have the same limits.
+//!
+//! Not here: what happens (`faults`, `workload`).
+
+use quorate::base::rng::Rng;
+use quorate::base::{Ensemble, Millis, ServerId};
+use quorate::replica::prepare::Switch;
+use quorate::replica::{ClientSettings, Settings};
+use quorate::session::TimeoutLimits;
+use quorate::tree::{AclCheck, Schemes, acl};
+use quorate::zab;
+
+use crate::client::SUPER;
+use crate::queue::Micros;
+
+/// What a seed decides.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The seed.
+    pub seed: u64,
+    /// How many servers: 3 or 5.
+    pub servers: usize,
+    /// How many clients.
+    pub clients: usize,
+    /// `tickTime`.
+    pub tick: Micros,
+    /// `initLimit`.
+    pub init_limit_ticks: u64,
+    /// `syncLimit`.
+    pub sync_limit_ticks: u64,
+    /// How long faults go on.
+    pub faulty: Micros,
+    /// What clients ask for.
+    pub session_timeout: Micros,
+    /// Txns between two snapshots.
+    pub snapshot_every: u64,
+    /// How many txns a leader keeps for learners that lag.
+    pub commit_log_count: usize,
+    /// How long a sync of a disk takes at most, when the disk is well.
+    pub sync_max: Micros,
+}
+
+impl Setup {
+    /// The setup of a seed.
+    pub fn new(seed: u64) -> Setup {
+        let mut rng = Rng::new(seed ^ 0x5e7_0b5e);
+        let tick_ms = [100, 150, 200, 200, 300, 500][rng.below(6) as usize];
+        let tick = Micros::of_ms(tick_ms);
+        Setup {
+            seed,
+            servers: if rng.below(3) == 0 { 5 } else { 3 },
+            clients: 3 + rng.below(3) as usize,
+            tick,
+            init_limit_ticks: 8 + rng.below(6),
+            sync_limit_ticks: 3 + rng.below(3),
+            faulty: Micros::of_s(30 + rng.below(40)),
+            session_timeout: Micros(tick.0 * (6 + rng.below(12))),
+            snapshot_every: 50 + rng.below(500),
+            commit_log_count: 20 + rng.below(200) as usize,
+            sync_max: Micros(200 + rng.below(4_000)),
+        }
+    }
+
+    /// Within this much time after the last fault the ensemble must serve and be level.
+    pub fn recovery_limit(&self) -> Micros {
+        Micros(3 * self.init_limit_ticks * self.tick.0)
+    }
+
+    /// The ids of the servers.
+    pub fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {
+        (1..=self.servers as i64).map(ServerId)
+    }
+
+    /// The settings of one server.
+    pub fn settings(&self, id: ServerId) -> Settings {
+        let tick = self.tick_ms();
+        let zab = zab::Settings {
+            id,
+            tick,
+            init_limit_ticks: self.init_limit_ticks,
+            sync_limit_ticks: self.sync_limit_ticks,
+            reconfig: zab::Reconfig::Enabled,
+            standalone_enabled: false,
+            observer: false,
+            commit_log_count: self.commit_log_count,
+            ensemble_id: None,
+        };
+        let clients = ClientSettings {
+            touch_every: Millis(tick.0 / 2),
+            session_wait: Millis(10_000),
+            schemes: Schemes { super_digest: Some(acl::digest_id(SUPER)), ..Schemes::default() },
+            acl_check: AclCheck::Enforced,
+        };
+        Settings {
+            zab,
+            ensemble: self.ensemble(),
+            timeouts: TimeoutLimits { min: Millis(tick.0 * 2), max: Millis(tick.0 * 20) },
+            clients,
+            ttl_nodes: Switch::Off,
+            snap_count: self.snapshot_every,
+            reap_every: Millis(60_000),
+        }
+    }
+
+    /// The line of one server, as a participant.
+    pub fn line(id: ServerId) -> String {
+        format!("server.{id}=s{id}:2888:3888:participant;s{id}:2181")
+    }
+
+    /// The membership that all start with.
+    pub fn ensemble(&self) -> Ensemble {
+        let lines: Vec<String> = self.ids().map(Setup::line).collect();
+        Ensemble::parse(&lines.join("\n")).expect("the lines are right")
+    }
+
+    /// `tickTime` as servers count it.
+    pub fn tick_ms(&self) -> Millis {
+        Millis(self.tick.0 / 1_000)
+    }
+}

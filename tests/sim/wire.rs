@@ -1,0 +1,276 @@
+//! The client's side of the protocol's bytes, and txns as this test reads them: written here a second time, from the
+//! specification, so that a mistake in the crate's codecs does not hide itself.
+//!
+//! In: what a client wants, and bytes of a server or of a log. Out: frames, and replies and txns as values.
+//!
+//! Always true:
+//! * nothing of `quorate::proto` or `quorate::tree` is used.
+//!
+//! Not here: when a client sends what (`client`), what a txn means (`model`).
+
+use bytes::Bytes;
+use quorate::base::wire::{Reader, Writer};
+
+pub use quorate::base::wire::DecodeError as Unreadable;
+use quorate::base::{SessionId, Zxid};
+
+/// Operation codes.
+pub mod op {
+    /// create
+    pub const CREATE: i32 = 1;
+    /// delete
+    pub const DELETE: i32 = 2;
+    /// exists
+    pub const EXISTS: i32 = 3;
+    /// getData
+    pub const GET_DATA: i32 = 4;
+    /// setData
+    pub const SET_DATA: i32 = 5;
+    /// getChildren
+    pub const GET_CHILDREN: i32 = 8;
+    /// sync
+    pub const SYNC: i32 = 9;
+    /// ping
+    pub const PING: i32 = 11;
+    /// check, inside a multi
+    pub const CHECK: i32 = 13;
+    /// multi
+    pub const MULTI: i32 = 14;
+    /// create2
+    pub const CREATE2: i32 = 15;
+    /// reconfig
+    pub const RECONFIG: i32 = 16;
+    /// auth
+    pub const AUTH: i32 = 100;
+    /// createSession
+    pub const CREATE_SESSION: i32 = -10;
+    /// closeSession
+    pub const CLOSE_SESSION: i32 = -11;
+    /// error, as the type of a txn
+    pub const ERROR: i32 = -1;
+}
+
+/// A node's numbers, as far as this test looks at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// zxid of the creation.
+    pub czxid: i64,
+    /// zxid of the last change of the data.
+    pub mzxid: i64,
+    /// Number of changes of the data.
+    pub version: i32,
+    /// The session that owns an ephemeral node, else 0.
+    pub owner: i64,
+    /// Number of children.
+    pub children: i32,
+    /// zxid of the last change of the children.
+    pub pzxid: i64,
+}
+
+/// A frame: the length, then the body.
+pub fn frame(body: Writer) -> Bytes {
+    let body = body.finish();
+    let mut frame = Writer::new();
+    frame.i32(body.len() as i32).raw(&body);
+    frame.finish()
+}
+
+/// The connect request.
+pub fn connect(last_zxid: Zxid, timeout_ms: i32, session: SessionId, password: &[u8]) -> Bytes {
+    let mut body = Writer::new();
+    body.i32(0).i64(last_zxid.0).i32(timeout_ms).i64(session.0).buffer(Some(password)).bool(false);
+    frame(body)
+}
+
+/// A request's header.
+pub fn header(xid: i32, op: i32) -> Writer {
+    let mut body = Writer::new();
+    body.i32(xid).i32(op);
+    body
+}
+
+/// Puts a list of one open ACL.
+pub fn open_acl(body: &mut Writer) {
+    body.count(1).i32(31).string("world").string("anyone");
+}
+
+/// What a server says to a connect request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// Negotiated, in ms; 0 means refused.
+    pub timeout_ms: i32,
+    /// The session; 0 means refused.
+    pub session: SessionId,
+    /// Its password.
+    pub password: Bytes,
+}
+
+/// Reads a connect response.
+pub fn connected(frame: Bytes) -> Result<Connected, Unreadable> {
+    let mut reader = Reader::new(frame);
+    reader.i32("protocolVersion")?;
+    let timeout_ms = reader.i32("timeOut")?;
+    let session = SessionId(reader.i64("sessionId")?);
+    let password = reader.buffer("passwd")?.unwrap_or_default();
+    reader.bool("readOnly")?;
+    Ok(Connected { timeout_ms, session, password })
+}
+
+/// A reply or a watch event.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The request's number; -1 for an event.
+    pub xid: i32,
+    /// The zxid.
+    pub zxid: Zxid,
+    /// The error; 0 for none.
+    pub err: i32,
+    /// What follows the header.
+    pub body: Reader,
+}
+
+/// Reads a reply's header.
+pub fn reply(frame: Bytes) -> Result<Reply, Unreadable> {
+    let mut body = Reader::new(frame);
+    let (xid, zxid, err) = (body.i32("xid")?, Zxid(body.i64("zxid")?), body.i32("err")?);
+    Ok(Reply { xid, zxid, err, body })
+}
+
+/// Reads a stat.
+pub fn stat(reader: &mut Reader) -> Result<Stat, Unreadable> {
+    let czxid = reader.i64("czxid")?;
+    let mzxid = reader.i64("mzxid")?;
+    reader.i64("ctime")?;
+    reader.i64("mtime")?;
+    let version = reader.i32("version")?;
+    reader.i32("cversion")?;
+    reader.i32("aversion")?;
+    let owner = reader.i64("ephemeralOwner")?;
+    reader.i32("dataLength")?;
+    let children = reader.i32("numChildren")?;
+    let pzxid = reader.i64("pzxid")?;
+    Ok(Stat { czxid, mzxid, version, owner, children, pzxid })
+}
+
+/// Reads a string that must not be null.
+pub fn string(reader: &mut Reader) -> Result<String, Unreadable> {
+    Ok(reader.string("string")?.unwrap_or_default())
+}
+
+/// A txn of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Txn {
+    /// Who asked.
+    pub session: SessionId,
+    /// The client's number for it.
+    pub cxid: i32,
+    /// Its place.
+    pub zxid: Zxid,
+    /// What it does.
+    pub change: Change,
+}
+
+/// What a txn does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A session begins.
+    CreateSession {
+        /// In ms.
+        timeout_ms: i32,
+    },
+    /// A session ends, and these nodes of it.
+    CloseSession {
+        /// Its ephemeral nodes.
+        paths: Vec<String>,
+    },
+    /// Nothing: the request failed.
+    Error(i32),
+    /// A node appears.
+    Create {
+        /// Where, with the sequence number.
+        path: String,
+        /// What it holds.
+        data: Bytes,
+        /// Whether it belongs to the session.
+        is_ephemeral: bool,
+    },
+    /// A node goes.
+    Delete {
+        /// Where.
+        path: String,
+    },
+    /// A node's data is replaced.
+    SetData {
+        /// Where.
+        path: String,
+        /// What it holds.
+        data: Bytes,
+        /// The new version.
+        version: i32,
+    },
+    /// A node's version was looked at, in a multi.
+    Check,
+    /// The membership is replaced.
+    Reconfig {
+        /// Its text.
+        text: String,
+    },
+    /// Several at once, or none if one of them is an error.
+    Multi(Vec<Change>),
+}
+
+/// Reads a txn.
+pub fn txn(bytes: Bytes) -> Result<Txn, Unreadable> {
+    let mut reader = Reader::new(bytes);
+    let session = SessionId(reader.i64("clientId")?);
+    let cxid = reader.i32("cxid")?;
+    let zxid = Zxid(reader.i64("zxid")?);
+    reader.i64("time")?;
+    let kind = reader.i32("type")?;
+    Ok(Txn { session, cxid, zxid, change: change(kind, &mut reader)? })
+}
+
+fn change(kind: i32, reader: &mut Reader) -> Result<Change, Unreadable> {
+    Ok(match kind {
+        op::CREATE_SESSION => Change::CreateSession { timeout_ms: reader.i32("timeOut")? },
+        op::CLOSE_SESSION => {
+            let count = reader.i32("count")?;
+            let paths = (0..count).map(|_| string(reader)).collect::<Result<_, _>>()?;
+            Change::CloseSession { paths }
+        }
+        op::ERROR => Change::Error(reader.i32("err")?),
+        op::CREATE | op::CREATE2 => {
+            let path = string(reader)?;
+            let data = reader.buffer("data")?.unwrap_or_default();
+            for _ in 0..reader.i32("acl")? {
+                reader.i32("perms")?;
+                string(reader)?;
+                string(reader)?;
+            }
+            Change::Create { path, data, is_ephemeral: reader.bool("ephemeral")? }
+        }
+        op::DELETE => Change::Delete { path: string(reader)? },
+        op::SET_DATA => {
+            let path = string(reader)?;
+            let data = reader.buffer("data")?.unwrap_or_default();
+            Change::SetData { path, data, version: reader.i32("version")? }
+        }
+        op::RECONFIG => {
+            string(reader)?;
+            let text = reader.buffer("data")?.unwrap_or_default();
+            Change::Reconfig { text: String::from_utf8_lossy(&text).into_owned() }
+        }
+        op::CHECK => Change::Check,
+        op::MULTI => {
+            let count = reader.i32("count")?;
+            let mut parts = Vec::new();
+            for _ in 0..count {
+                let kind = reader.i32("type")?;
+                let mut part = Reader::new(reader.buffer("txn")?.unwrap_or_default());
+                parts.push(change(kind, &mut part)?);
+            }
+            Change::Multi(parts)
+        }
+        _ => panic!("the simulated clients cause no txn of type {kind}"),
+    })
+}

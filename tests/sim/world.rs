@@ -1,0 +1,352 @@
+//! The world of one run: servers, clients, network and disks on one queue, decided by one seed.
+//!
+//! In: a [`Setup`]. Out: a run, step by step, with every invariant checked after each.
+//!
+//! Always true:
+//! * one thread, one queue ordered by time and number: two runs of a seed do the same;
+//! * what a server asks for is begun in the order in which it asks.
+//!
+//! Not here: links and notifications (`links`), clients' connections (`traffic`), disks (`disks`), faults (`nemesis`),
+//! how a run begins and ends (`run`).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use quorate::base::ServerId;
+use quorate::base::rng::Rng;
+use quorate::replica::{Effect, Event};
+use quorate::zab::effects::Status;
+use quorate::zab::vote::Notification;
+
+use crate::client::Client;
+use crate::facts::Facts;
+use crate::faults::{Counts, Plan};
+use crate::invariants::{Invariants, Seen, ephemerals};
+use crate::network::{Link, Network, Process, Side, Slot};
+use crate::oracle::Oracle;
+use crate::queue::{Micros, Queue};
+use crate::server::Server;
+use crate::setup::Setup;
+use crate::trace::{Detail, Trace};
+use crate::traffic::Connection;
+
+/// How often a process is told that time passes, at least.
+const TICK_MAX: Micros = Micros::of_ms(50);
+
+/// What happens.
+#[derive(Debug)]
+pub enum Happening {
+    /// A process is told that time has passed.
+    Tick(Process),
+    /// Something is told to a process.
+    Tell(Process, Box<Event>),
+    /// A process's attempt to reach another server comes to its end.
+    Dialed(Process, Slot),
+    /// Something may arrive at one end of a link.
+    Arrive(usize, Side),
+    /// A notification may leave for another server.
+    VoteLeaves(Slot, Slot),
+    /// A notification arrives, if both lives are still the ones.
+    VoteArrives(Process, Process, Box<Notification>),
+    /// A disk is done with a batch of writes.
+    DiskDone(Process),
+    /// A snapshot is written.
+    SnapshotDone(Process),
+    /// A client does what is due; the number tells a stale one.
+    Wake(usize, u64),
+    /// A client's attempt to connect comes to its end.
+    Dials(usize, u64, Slot),
+    /// Bytes of a client reach the server.
+    ToServer(usize, u64, Bytes),
+    /// Bytes of a server reach the client.
+    ToClient(usize, u64, Bytes),
+    /// The server sees the end of a client's connection.
+    ServerEnd(usize, u64, Process),
+    /// The client sees the end of its connection.
+    ClientEnd(usize, u64),
+    /// The next fault is due.
+    Fault,
+    /// A fault ends.
+    Mend(Mend),
+    /// The run looks at itself.
+    Look,
+}
+
+/// How a fault ends.
+#[derive(Clone, Debug)]
+pub enum Mend {
+    /// These ways pass packets again.
+    Open(Vec<(Slot, Slot)>),
+    /// This way has its usual delay again.
+    Fast(Vec<(Slot, Slot)>),
+    /// This disk is as fast as usual.
+    Disk(Slot),
+    /// This server starts.
+    Start(Slot),
+}
+
+/// Everything of one run.
+pub struct World {
+    /// How it is set up.
+    pub setup: Setup,
+    /// What happens next.
+    pub queue: Queue<Happening>,
+    /// The ways between servers.
+    pub network: Network,
+    /// Every link that ever stood, by its number; `None` once both ends are gone.
+    pub links: Vec<Option<Link>>,
+    /// The servers by place.
+    pub servers: Vec<Server>,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// Their connections.
+    pub connections: Vec<Connection>,
+    /// What was seen of the servers.
+    pub facts: Facts,
+    /// What must hold.
+    pub invariants: Invariants,
+    /// What clients may see.
+    pub oracle: Oracle,
+    /// What happened.
+    pub trace: Trace,
+    /// Faults by kind.
+    pub counts: Counts,
+    /// Decides everything that a plan leaves open.
+    pub rng: Rng,
+    /// Which faults come next; `None` in a run without a plan.
+    pub plan: Option<Plan>,
+    /// Whether the run is still in its faulty phase.
+    pub is_faulty: bool,
+    /// How many steps servers took.
+    pub steps: u64,
+    /// Effects of the step that is being done; kept to be used again.
+    effects: Vec<Effect>,
+}
+
+impl World {
+    /// A world in which every server starts, and clients come soon after.
+    pub fn new(setup: Setup, detail: Detail) -> World {
+        let mut rng = Rng::new(setup.seed);
+        let ids: Vec<ServerId> = setup.ids().collect();
+        let mut queue = Queue::new();
+        let servers: Vec<Server> = ids.iter().map(|id| Server::new(*id, &mut rng)).collect();
+        let clients: Vec<Client> = (0..setup.clients)
+            .map(|index| {
+                let at = Micros::of_ms(rng.below(200));
+                queue.at(at, Happening::Wake(index, 0));
+                Client::new(index, setup.servers, setup.session_timeout, at, rng.next_u64())
+            })
+            .collect();
+        let mut world = World {
+            network: Network::new(setup.servers, rng.next_u64()),
+            links: Vec::new(),
+            connections: (0..setup.clients).map(|_| Connection::default()).collect(),
+            facts: Facts::new(&ids, setup.ensemble()),
+            invariants: Invariants::default(),
+            oracle: Oracle::new(),
+            trace: Trace::new(detail),
+            counts: Counts::default(),
+            plan: None,
+            is_faulty: false,
+            steps: 0,
+            effects: Vec::new(),
+            queue,
+            servers,
+            clients,
+            rng,
+            setup,
+        };
+        for slot in 0..world.servers.len() {
+            world.start(Slot(slot));
+        }
+        world
+    }
+
+    /// Lets the next thing happen; `None` at the end of all things.
+    pub fn advance(&mut self) -> Option<()> {
+        let happening = self.queue.next()?;
+        self.trace.number(self.queue.now().0);
+        let now = self.queue.now();
+        self.trace.line(|| format!("{now} {happening:?}"));
+        match happening {
+            Happening::Tick(process) => {
+                if self.is_current(process) {
+                    self.queue.after(self.tick_every(), Happening::Tick(process));
+                    self.tick_connections(process);
+                    self.step(process, Event::Tick);
+                }
+            }
+            Happening::Tell(process, event) => self.step(process, *event),
+            Happening::Dialed(process, to) => self.on_dialed(process, to),
+            Happening::Arrive(link, side) => self.on_arrive(link, side),
+            Happening::VoteLeaves(from, to) => self.on_vote_leaves(from, to),
+            Happening::VoteArrives(from, to, notification) => self.on_vote_arrives(from, to, *notification),
+            Happening::DiskDone(process) => self.on_disk_done(process),
+            Happening::SnapshotDone(process) => self.on_snapshot_done(process),
+            Happening::Wake(client, number) => self.on_wake(client, number),
+            Happening::Dials(client, serial, slot) => self.on_client_dials(client, serial, slot),
+            Happening::ToServer(client, serial, bytes) => self.on_bytes_to_server(client, serial, bytes),
+            Happening::ToClient(client, serial, bytes) => self.on_bytes_to_client(client, serial, &bytes),
+            Happening::ServerEnd(client, serial, process) => self.on_server_end(client, serial, process),
+            Happening::ClientEnd(client, serial) => self.on_client_end(client, serial),
+            Happening::Fault => self.on_fault(),
+            Happening::Mend(mend) => self.on_mend(mend),
+            Happening::Look => {}
+        }
+        Some(())
+    }
+
+    /// How often a process is told that time passes: at least four times in a tick.
+    fn tick_every(&self) -> Micros {
+        TICK_MAX.min(Micros(self.setup.tick.0 / 4))
+    }
+
+    /// The process that runs at this place.
+    pub fn process(&self, slot: Slot) -> Option<Process> {
+        let server = &self.servers[slot.0];
+        server.running.as_ref().map(|_| Process { slot, life: server.life })
+    }
+
+    /// Whether this process still runs.
+    pub fn is_current(&self, process: Process) -> bool {
+        self.process(process.slot) == Some(process)
+    }
+
+    /// The place of a server.
+    pub fn slot_of(&self, id: ServerId) -> Option<Slot> {
+        self.servers.iter().position(|server| server.id == id).map(Slot)
+    }
+
+    /// Starts a server that does not run.
+    pub fn start(&mut self, slot: Slot) {
+        if self.servers[slot.0].running.is_some() {
+            return;
+        }
+        let seed = self.rng.next_u64();
+        let now = self.queue.now();
+        let recovered = self.servers[slot.0].start(&self.setup, now, seed);
+        self.trace
+            .line(|| format!("{now} {slot:?} starts: {:?} last {}", recovered.epochs, recovered.last_zxid()));
+        self.invariants.on_started(&mut self.facts, slot, &recovered);
+        let process = self.process(slot).expect("it was started");
+        self.reconnect_votes(slot);
+        let offset = Micros(self.rng.below(self.tick_every().0));
+        self.queue.after(offset, Happening::Tick(process));
+    }
+
+    /// Gives events to a process, and does what it asks for, until both come to rest.
+    pub fn step(&mut self, process: Process, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            if !self.is_current(process) {
+                return;
+            }
+            self.step_once(process, event, &mut events);
+        }
+    }
+
+    fn step_once(&mut self, process: Process, event: Event, events: &mut VecDeque<Event>) {
+        let slot = process.slot;
+        self.steps += 1;
+        let server = &mut self.servers[slot.0];
+        let now = server.clock.now(self.queue.now());
+        let running = server.running.as_mut().expect("a current process runs");
+        if let Event::Synced(seq) = &event {
+            self.facts.on_synced(slot, *seq);
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        running.step(now, event, &mut effects);
+        let picture = running.picture();
+        self.trace.number(picture.delivered.0 as u64 ^ picture.digest);
+        self.trace.number(effects.len() as u64);
+        for effect in effects.drain(..) {
+            match &effect {
+                Effect::Write(seq, write) => {
+                    self.invariants.on_write(&mut self.facts, slot, &picture, *seq, write);
+                }
+                Effect::Send(link, packet) => {
+                    self.invariants.check(&self.facts, slot, &Seen::Sent(*link, packet));
+                }
+                Effect::Vote(_, notification) => {
+                    self.invariants.check(&self.facts, slot, &Seen::Voted(notification));
+                }
+                Effect::SendSnapshot(..)
+                | Effect::Dial(_)
+                | Effect::DropLink(_)
+                | Effect::TakeSnapshot(_)
+                | Effect::Client(..)
+                | Effect::Notify(..)
+                | Effect::Status(_)
+                | Effect::Ensemble(_)
+                | Effect::Transferred(_) => {}
+            }
+            let at = self.queue.now();
+            self.trace.line(|| format!("{at}   {slot:?} {}", brief(&effect)));
+            self.perform(process, effect, events);
+        }
+        self.effects = effects;
+        let known = self.facts.committed.len();
+        if let Some(running) = &self.servers[slot.0].running
+            && self.facts.server(slot).delivered() != picture.delivered
+        {
+            running.replica.service().tree.read(|tree| ephemerals::check(slot, tree));
+        }
+        self.invariants.on_stepped(&mut self.facts, slot, &picture);
+        for place in known..self.facts.committed.len() {
+            self.oracle.on_committed(self.facts.committed[place].logged.txn.clone());
+        }
+    }
+
+    fn perform(&mut self, process: Process, effect: Effect, events: &mut VecDeque<Event>) {
+        match effect {
+            Effect::Write(seq, write) => self.write(process, seq, write),
+            Effect::Send(link, packet) => self.send(process, link, packet),
+            Effect::SendSnapshot(link, image) => self.send_snapshot(process, link, &image),
+            Effect::Vote(to, notification) => self.vote(process, to, notification),
+            Effect::Dial(to) => self.dial(process, to),
+            Effect::DropLink(link) => self.drop_link(process, link),
+            Effect::TakeSnapshot(image) => self.take_snapshot(process, image),
+            Effect::Client(conn, tell) => self.tell_client(process, conn, tell, events),
+            Effect::Notify(zxid, conns) => self.notify(process, zxid, &conns, events),
+            Effect::Status(status) => self.on_status(process, status, events),
+            Effect::Ensemble(_) | Effect::Transferred(_) => {}
+        }
+    }
+
+    fn on_status(&mut self, process: Process, status: Status, events: &mut VecDeque<Event>) {
+        let serves = match status {
+            Status::Leading(_) | Status::Following(..) | Status::Observing(..) | Status::Standalone => true,
+            Status::Looking | Status::Discovering | Status::Joining(_) => false,
+        };
+        let running = self.servers[process.slot.0].running.as_mut().expect("it is stepping");
+        running.serves = serves;
+        if !serves {
+            self.close_clients(process, events);
+        }
+    }
+
+    /// The server that leads the latest epoch, if one leads.
+    pub fn leader(&self) -> Option<Slot> {
+        let leads = |slot: &Slot| {
+            let server = self.facts.server(*slot);
+            server.is_running.then(|| server.leads()).flatten().map(|epoch| (epoch, *slot))
+        };
+        let leaders: BTreeMap<_, _> =
+            (0..self.servers.len()).map(Slot).filter_map(|slot| leads(&slot)).collect();
+        leaders.last_key_value().map(|(_, slot)| *slot)
+    }
+}
+
+/// An effect in a line, without what it carries.
+fn brief(effect: &Effect) -> String {
+    let mut text = match effect {
+        Effect::TakeSnapshot(_) => "TakeSnapshot".to_owned(),
+        Effect::SendSnapshot(link, _) => format!("SendSnapshot({link})"),
+        effect => format!("{effect:?}"),
+    };
+    if text.len() > 600 {
+        let end = (0..=600).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
