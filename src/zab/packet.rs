@@ -45,7 +45,7 @@ pub struct Forwarded {
 }
 
 /// What tells a Quorate server from an Apache one: it follows the fields that Apache ZooKeeper reads and ignores
-/// the rest of (`LearnerHandler.run` and `Learner.registerWithLeader` of 3.8.6 and 3.9.5).
+/// the rest of (`LearnerHandler.run` and `Learner.registerWithLeader` of 3.8.6 and of the development line; 3.9.5 was run).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Mark {
     /// The identity of the ensemble; `None` where none is configured.
