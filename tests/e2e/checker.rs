@@ -1,0 +1,308 @@
+//! Clients that never stop, and what they saw: writers with read-back, ephemerals, watchers, a queue.
+//!
+//! In: the clients' address. Out: the longest time without an acknowledged write, lost sessions, and every contradiction.
+//!
+//! Always true:
+//! * a write counts as acknowledged only after its answer came; one of unknown fate is never assumed either way;
+//! * a key that was set reads as it was set, whichever member answers.
+//!
+//! Not here: what disturbs them (`scenarios`).
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use zookeeper_client::{Acls, Client, CreateMode, Error};
+
+const WRITERS: usize = 8;
+const HOLDERS: usize = 2;
+const WATCHERS: usize = 2;
+/// Long enough for a member to be replaced, as the sessions move.
+const SESSION: Duration = Duration::from_secs(10);
+/// A pod that was just deleted may still be behind the service's address.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// What the clients saw.
+#[derive(Default)]
+struct Seen {
+    writes: u64,
+    last: Option<Instant>,
+    gap: Duration,
+    lost: Vec<String>,
+    wrong: Vec<String>,
+    voters: BTreeSet<usize>,
+}
+
+/// Clients under way.
+pub struct Checker {
+    seen: Arc<Mutex<Seen>>,
+    stop: CancellationToken,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Acknowledged writes.
+    pub writes: u64,
+    /// The longest time without one.
+    pub gap: Duration,
+    /// Sessions that were lost.
+    pub lost: usize,
+    /// The numbers of voters that any committed configuration had.
+    pub voters: BTreeSet<usize>,
+}
+
+impl Checker {
+    /// Starts all clients.
+    pub async fn start(address: &str) -> anyhow::Result<Checker> {
+        let first = connect(address).await?;
+        let persistent = CreateMode::Persistent.with_acls(Acls::anyone_all());
+        for path in ["/e2e", "/e2e/keys", "/e2e/held", "/e2e/queue"] {
+            match first.create(path, b"", &persistent).await {
+                Ok(_) | Err(Error::NodeExists) => {}
+                Err(error) => return Err(error).with_context(|| format!("create {path}")),
+            }
+        }
+        let seen = Arc::<Mutex<Seen>>::default();
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        for number in 0..WRITERS {
+            let client = connect(address).await?;
+            tasks.spawn(write(client, format!("/e2e/keys/{number}"), seen.clone(), stop.clone()));
+        }
+        for number in 0..HOLDERS {
+            let client = connect(address).await?;
+            tasks.spawn(hold(client, format!("/e2e/held/{number}"), seen.clone(), stop.clone()));
+        }
+        for _ in 0..WATCHERS {
+            tasks.spawn(watch(connect(address).await?, seen.clone(), stop.clone()));
+        }
+        tasks.spawn(queue(connect(address).await?, seen.clone(), stop.clone()));
+        tasks.spawn(configurations(connect(address).await?, seen.clone(), stop.clone()));
+        Ok(Checker { seen, stop, tasks })
+    }
+
+    /// Stops all clients; every contradiction is an error.
+    pub async fn end(mut self) -> anyhow::Result<Verdict> {
+        {
+            // The time up to here counts too.
+            let mut seen = lock(&self.seen);
+            let since = seen.last.map_or(Duration::ZERO, |last| last.elapsed());
+            seen.gap = seen.gap.max(since);
+        }
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.context("a client's task")??;
+        }
+        let seen = lock(&self.seen);
+        ensure!(seen.wrong.is_empty(), "contradictions: {}", seen.wrong.join("; "));
+        ensure!(seen.writes > 0, "nothing was written");
+        if !seen.lost.is_empty() {
+            println!("    lost sessions: {}", seen.lost.join("; "));
+        }
+        Ok(Verdict { writes: seen.writes, gap: seen.gap, lost: seen.lost.len(), voters: seen.voters.clone() })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A client of this address.
+pub async fn connect(address: &str) -> anyhow::Result<Client> {
+    let connector = Client::connector().with_session_timeout(SESSION).with_connection_timeout(CONNECT);
+    connector.connect(address).await.with_context(|| format!("connect to {address}"))
+}
+
+/// Whether only the connection was lost, in whatever words: the client goes on with its session.
+fn is_passing(error: &Error) -> bool {
+    let is_terminal =
+        matches!(error, Error::NoHosts | Error::SessionExpired | Error::AuthFailed | Error::ClientClosed);
+    let is_answer = matches!(
+        error,
+        Error::NoNode
+            | Error::NoAuth
+            | Error::BadVersion
+            | Error::NodeExists
+            | Error::NotEmpty
+            | Error::Unimplemented
+    );
+    !is_terminal && !is_answer
+}
+
+/// Sets a counter and reads back what was acknowledged: nobody else writes the key.
+async fn write(
+    client: Client,
+    path: String,
+    seen: Arc<Mutex<Seen>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let persistent = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    let mut tried = 0u64;
+    loop {
+        match client.create(&path, b"0", &persistent).await {
+            Ok(_) => break,
+            Err(Error::NodeExists) => {
+                client.set_data(&path, b"0", None).await.context("begin anew")?;
+                break;
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(error).context("create a key"),
+        }
+    }
+    while !stop.is_cancelled() {
+        tried += 1;
+        match client.set_data(&path, tried.to_string().as_bytes(), None).await {
+            Ok(_) => {
+                let mut seen = lock(&seen);
+                seen.writes += 1;
+                let now = Instant::now();
+                let since = seen.last.map_or(Duration::ZERO, |last| now - last);
+                (seen.last, seen.gap) = (Some(now), seen.gap.max(since));
+            }
+            Err(error) if is_passing(&error) => continue,
+            Err(error) => {
+                lock(&seen).lost.push(format!("the writer of {path}: {error}"));
+                return Ok(());
+            }
+        }
+        match client.get_data(&path).await {
+            Ok((data, _)) => {
+                let found: u64 = String::from_utf8_lossy(&data).parse().unwrap_or(0);
+                if found != tried {
+                    lock(&seen).wrong.push(format!("{path} is {found}, and {tried} was acknowledged"));
+                }
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                lock(&seen).lost.push(format!("the reader of {path}: {error}"));
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a session and its node until the end.
+async fn hold(
+    client: Client,
+    path: String,
+    seen: Arc<Mutex<Seen>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let ephemeral = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
+    client.create(&path, b"", &ephemeral).await.with_context(|| format!("create {path}"))?;
+    let mut states = client.state_watcher();
+    loop {
+        let state = tokio::select! {
+            () = stop.cancelled() => break,
+            state = states.changed() => state,
+        };
+        if state.is_terminated() {
+            lock(&seen).lost.push(format!("the session of {path} is {state:?}"));
+            return Ok(());
+        }
+    }
+    loop {
+        match client.check_stat(&path).await {
+            Ok(Some(stat)) if stat.ephemeral_owner == client.session_id().0 => return Ok(()),
+            Ok(stat) => {
+                lock(&seen).wrong.push(format!("{path} is {stat:?} while its session lives"));
+                return Ok(());
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                lock(&seen).lost.push(format!("the session of {path}: {error}"));
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Follows a key by one-shot watches: its value never goes back, and an event means that it moved.
+async fn watch(client: Client, seen: Arc<Mutex<Seen>>, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut newest = 0u64;
+    while !stop.is_cancelled() {
+        let (data, watcher) = match client.get_and_watch_data("/e2e/keys/0").await {
+            Ok((data, _, watcher)) => (data, watcher),
+            Err(Error::NoNode) => continue,
+            Err(error) if is_passing(&error) => continue,
+            Err(error) => {
+                lock(&seen).lost.push(format!("a watcher: {error}"));
+                return Ok(());
+            }
+        };
+        let found: u64 = String::from_utf8_lossy(&data).parse().unwrap_or(0);
+        if found < newest {
+            lock(&seen).wrong.push(format!("a watcher saw {newest} and then {found}"));
+        }
+        newest = found;
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = watcher.changed() => {}
+        }
+    }
+    Ok(())
+}
+
+/// Appends sequential nodes and takes the first away: numbers only grow.
+async fn queue(client: Client, seen: Arc<Mutex<Seen>>, stop: CancellationToken) -> anyhow::Result<()> {
+    let sequential = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
+    let mut newest = -1i64;
+    while !stop.is_cancelled() {
+        match client.create("/e2e/queue/item-", b"", &sequential).await {
+            Ok((_, number)) => {
+                let number = number.into_i64();
+                if number <= newest {
+                    lock(&seen).wrong.push(format!("the queue gave {number} after {newest}"));
+                }
+                newest = number;
+                let path = format!("/e2e/queue/item-{number:010}");
+                match client.delete(&path, None).await {
+                    Ok(()) | Err(Error::NoNode) => {}
+                    Err(error) if is_passing(&error) => {}
+                    Err(error) => {
+                        lock(&seen).lost.push(format!("the queue: {error}"));
+                        return Ok(());
+                    }
+                }
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                lock(&seen).lost.push(format!("the queue: {error}"));
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Remembers how many voters each committed configuration had.
+async fn configurations(
+    client: Client,
+    seen: Arc<Mutex<Seen>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    while !stop.is_cancelled() {
+        let (data, watcher) = match client.get_and_watch_config().await {
+            Ok((data, _, watcher)) => (data, watcher),
+            Err(error) if is_passing(&error) => continue,
+            Err(error) => {
+                lock(&seen).lost.push(format!("the reader of the configuration: {error}"));
+                return Ok(());
+            }
+        };
+        let text = String::from_utf8_lossy(&data).into_owned();
+        let voters =
+            text.lines().filter(|line| line.starts_with("server.") && line.contains(":participant")).count();
+        lock(&seen).voters.insert(voters);
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = watcher.changed() => {}
+        }
+    }
+    Ok(())
+}
