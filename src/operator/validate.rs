@@ -53,6 +53,13 @@ pub fn validate(resource: &CoordinationEnsemble, defaults: &Defaults) -> Result<
         None | Some(EvenReplicas::HoldAsObserver) => Parity::Odd,
         Some(EvenReplicas::Promote) => Parity::Any,
     };
+    let log_is_ephemeral =
+        spec.storage.data_log.as_ref().is_some_and(|log| log.kind == VolumeType::Ephemeral);
+    if log_is_ephemeral && !spec.storage.allow_ephemeral_voters {
+        let problem = "a log that is gone with its pod loses acknowledged writes when a majority restarts; \
+                       set storage.allowEphemeralVoters to accept that";
+        return Err(Refusal { field: "spec.storage.dataLog.type", problem: problem.to_owned() });
+    }
     let keep = |retention: Option<Retention>| match retention {
         None | Some(Retention::Retain) => Keep::Retain,
         Some(Retention::Delete) => Keep::Delete,
@@ -260,6 +267,15 @@ mod tests {
             refusal.to_string(),
             "spec.storage.data.size: \"0\" is no size; write a number with a unit, such as 10Gi"
         );
+    }
+
+    #[test]
+    fn a_log_that_goes_with_its_pod_has_to_be_accepted() {
+        let spec = |allowed: bool| {
+            of(&format!("{{storage: {{dataLog: {{type: Ephemeral}}, allowEphemeralVoters: {allowed}}}}}"))
+        };
+        assert_eq!(spec(false).expect_err("not accepted").field, "spec.storage.dataLog.type");
+        assert!(spec(true).is_ok());
     }
 
     #[test]

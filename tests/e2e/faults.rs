@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::checker::{Checker, connect};
 use crate::cluster::{self, ensemble, json, kube, kubectl, patch, pods, settled, until, wait};
-use crate::scenarios::{address, judge, sample};
+use crate::scenarios::{address, judge};
 
 const READY: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(180);
@@ -120,9 +120,11 @@ async fn delete_both(space: &str, other: &str) -> anyhow::Result<()> {
 pub async fn restricted(space: &str) -> anyhow::Result<()> {
     let level = "pod-security.kubernetes.io/enforce=restricted";
     kubectl(space, &["label", "namespace", space, level]).await?;
-    sample(space, "ensemble.yaml").await?;
+    ensemble(space, "{replicas: 3, image: {tag: anyone}, storage: {data: {size: 1Gi}}}").await?;
     wait(space, "ens/main", "condition=Ready", READY).await?;
-    patch(space, r#"{"image": {"tag": "anyone"}}"#).await?;
-    settled(space, SOON).await?;
+    for pod in pods(space).await? {
+        let user = &pod["spec"]["securityContext"]["runAsUser"];
+        ensure!(user.is_null(), "the pod asks for user {user}");
+    }
     judge(&Checker::start(&address(space).await?).await?.end().await?)
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use crate::checker::{Checker, Verdict};
-use crate::cluster::{self, apply, condition, ensemble, json, kubectl, patch, pods, settled, until, wait};
+use crate::cluster::{self, condition, ensemble, json, kubectl, patch, pods, settled, until, wait};
 use crate::{Width, faults, rules};
 
 /// Three times the floor from apply to Ready.
@@ -359,10 +359,4 @@ async fn hibernate(space: &str) -> anyhow::Result<()> {
     let keys = client.list_children("/e2e/keys").await?;
     ensure!(keys.len() == 8 && writes > 0, "keys after the sleep: {keys:?}");
     Ok(())
-}
-
-/// Applies a manifest of the project.
-pub async fn sample(space: &str, name: &str) -> anyhow::Result<()> {
-    let path = format!("{}/manifests/{name}", env!("CARGO_MANIFEST_DIR"));
-    apply(space, &std::fs::read_to_string(path)?).await
 }

@@ -4,5 +4,7 @@
 mod local;
 #[cfg(feature = "operator")]
 mod manifests;
+#[cfg(feature = "operator")]
+mod objects;
 mod server;
 mod tidy;
