@@ -225,6 +225,9 @@ impl Leader {
                 return Some(self.resign(shared, "no quorum in time"));
             }
         }
+        if self.last_proposed.counter() >= Zxid::LAST_COUNTER && self.outstanding.is_empty() {
+            return Some(self.resign(shared, "the epoch's counter is used up: a new epoch goes on"));
+        }
         self.ping_when_due(shared);
         if now.since(self.checked) >= shared.settings.tick {
             self.checked = now;
@@ -362,4 +365,40 @@ enum Whom {
     All,
     /// Those that notice silence earlier.
     Quorate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Ensemble, Epochs, Now};
+    use crate::zab::history::History;
+    use crate::zab::machine::Settings;
+    use crate::zab::quorum::{Membership, Reconfig};
+
+    #[test]
+    fn an_epoch_whose_counter_is_used_up_ends() {
+        let settings = Settings {
+            id: ServerId(1),
+            tick: Millis(200),
+            init_limit_ticks: 10,
+            sync_limit_ticks: 5,
+            reconfig: Reconfig::Enabled,
+            standalone_enabled: false,
+            observer: false,
+            commit_log_count: 500,
+            ensemble_id: None,
+        };
+        let now = Now { mono: Millis(1_000), wall_ms: 0 };
+        let current = Ensemble::parse("server.1=h1:1:2").expect("good text");
+        let membership = Membership::new(current, None, Reconfig::Enabled);
+        let history = History::new(Zxid::ZERO, Vec::new(), 1);
+        let mut shared = Shared::new(settings, now, Epochs::default(), history, membership, 1);
+        let mut leader = Leader::start(&mut shared);
+        (leader.phase, leader.epoch) = (Phase::Serving, Epoch(1));
+        leader.last_proposed = Zxid::new(Epoch(1), Zxid::LAST_COUNTER - 1);
+        assert!(leader.next_zxid().is_some() && leader.on_tick(&mut shared).is_none());
+        leader.last_proposed = Zxid::new(Epoch(1), Zxid::LAST_COUNTER);
+        assert_eq!(leader.next_zxid(), None);
+        assert!(leader.on_tick(&mut shared).is_some(), "it goes on without proposing for ever");
+    }
 }
