@@ -339,11 +339,14 @@ impl Follower {
         let delivered = shared.history.delivered();
         *serving |= delivered >= *serve_from;
         let is_serving = *serving;
+        // Whether its commit came as COMMIT or COMMITANDACTIVATE.
+        let is_committed = |ensemble: &&Ensemble| {
+            ensemble.version.counter() != 0 && ensemble.version <= shared.history.delivered()
+        };
+        if let Some(ensemble) = shared.membership.proposed().filter(is_committed).cloned() {
+            shared.activate(ensemble);
+        }
         while let Some((zxid, leader)) = self.activations.pop_front_if(|(zxid, _)| *zxid <= delivered) {
-            let proposed = shared.membership.proposed().filter(|proposed| proposed.version == zxid);
-            if let Some(ensemble) = proposed.cloned() {
-                shared.activate(ensemble);
-            }
             if leader != self.leader {
                 info!(%leader, "a reconfig moves leadership");
                 let vote = Vote { leader, zxid, round: shared.vote.round + 1, epoch: shared.vote.epoch };

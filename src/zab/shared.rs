@@ -14,7 +14,7 @@ use super::effects::{Effects, News, Status};
 use super::history::History;
 use super::machine::Settings;
 use super::packet::{Mark, Packet};
-use super::quorum::Membership;
+use super::quorum::{Membership, membership_of};
 use super::vote::{Notification, PeerState, Vote, raw_epoch};
 use crate::base::rng::Rng;
 use crate::base::{Ensemble, Epochs, LinkId, MemberRole, Millis, Now, ServerId, Write, Zxid};
@@ -216,6 +216,18 @@ impl Shared {
         if self.membership.propose(ensemble) {
             self.write_ensemble();
         }
+    }
+
+    /// Takes note of the memberships that txns in the log propose and that are newer than the one in force; whether
+    /// there is one.
+    pub(super) fn propose_held(&mut self) -> bool {
+        let version = self.membership.last_seen().version;
+        let held: Vec<Ensemble> = self.history.after(version).filter_map(membership_of).collect();
+        let mut is_any = false;
+        for ensemble in held {
+            is_any |= self.membership.propose(ensemble);
+        }
+        is_any
     }
 
     /// A membership that was proposed by a txn that is cut off is forgotten.

@@ -141,7 +141,8 @@ impl Follower {
                 // What was proposed before and is not in the leader's history is void.
                 let was_withdrawn = shared.membership.withdraw();
                 let is_new = shared.membership.propose(ensemble.clone());
-                if was_withdrawn || is_new {
+                let is_held = shared.propose_held();
+                if was_withdrawn || is_new || is_held {
                     shared.write_ensemble();
                 }
                 sync.ensemble = Some(ensemble);
@@ -162,7 +163,13 @@ impl Follower {
         let Phase::Acknowledged(sync) = std::mem::replace(&mut self.phase, Phase::AwaitingSync) else {
             return None;
         };
-        if let Some(ensemble) = sync.ensemble {
+        // An Apache leader names the newest membership that it proposed: one of this epoch is in force once it is
+        // committed, as any txn.
+        let is_committed = |ensemble: &Ensemble| {
+            let version = ensemble.version;
+            version.epoch() != self.epoch || version.counter() == 0 || version <= sync.committed
+        };
+        if let Some(ensemble) = sync.ensemble.filter(is_committed) {
             shared.activate(ensemble);
         }
         shared.vote = Vote { leader: self.leader, epoch: raw_epoch(self.epoch), ..shared.vote };

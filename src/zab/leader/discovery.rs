@@ -321,22 +321,17 @@ impl Leader {
         match learner.kind {
             Kind::Follower => {
                 let told = shared.history.after(learner.told_committed);
-                let told = told.map(|entry| entry.zxid).take_while(|zxid| *zxid <= held.min(committed));
-                for zxid in told.collect::<Vec<_>>() {
-                    shared.fx.send(link, Packet::Commit(zxid), When::Now);
-                    learner.told_committed = zxid;
+                let told = told.take_while(|entry| entry.zxid <= held.min(committed));
+                for proposal in told.cloned().collect::<Vec<_>>() {
+                    shared.fx.send(link, commit_of(&proposal, shared.settings.id), When::Now);
+                    learner.told_committed = proposal.zxid;
                 }
                 for proposal in shared.history.after(held).cloned().collect::<Vec<_>>() {
                     let zxid = proposal.zxid;
-                    let reconfig = membership_of(&proposal).filter(|_| zxid <= committed);
+                    let commit = (zxid <= committed).then(|| commit_of(&proposal, shared.settings.id));
                     shared.fx.send(link, Packet::Proposal(proposal), When::Now);
                     learner.on_proposed(zxid, now);
-                    if zxid <= committed {
-                        let leader = shared.settings.id;
-                        let commit = match reconfig {
-                            Some(_) => Packet::CommitAndActivate { zxid, leader },
-                            None => Packet::Commit(zxid),
-                        };
+                    if let Some(commit) = commit {
                         shared.fx.send(link, commit, When::Now);
                         learner.told_committed = zxid;
                     }
@@ -370,6 +365,15 @@ impl Leader {
             warn!(bytes = shared.history.bytes(), "too much is held back for a learner");
             self.drop_learner(shared, link, "it is too slow to get level");
         }
+    }
+}
+
+/// What tells a follower that a txn is committed, by a leader that goes on leading.
+fn commit_of(proposal: &Proposal, leader: ServerId) -> Packet {
+    let zxid = proposal.zxid;
+    match membership_of(proposal) {
+        Some(_) => Packet::CommitAndActivate { zxid, leader },
+        None => Packet::Commit(zxid),
     }
 }
 

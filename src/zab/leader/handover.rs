@@ -119,6 +119,7 @@ impl Leader {
     ) -> Option<Role> {
         let ensemble = membership_of(proposal).expect("the proposal was told by its membership");
         let leader = self.designated(shared, &ensemble, acks);
+        self.dismiss_untold(shared, proposal.zxid);
         self.tell_committed(shared, proposal, Some(leader));
         shared.deliver();
         shared.activate(ensemble);
@@ -130,6 +131,15 @@ impl Leader {
         let round = shared.vote.round + 1;
         let vote = Vote { leader, zxid: self.last_proposed, round, epoch: raw_epoch(self.epoch) };
         Some(follow_or_lead(shared, vote))
+    }
+
+    /// An Apache learner that came back with the reconfig in its log is never told of its commit, only of the
+    /// membership in force when it came: it has to come again.
+    fn dismiss_untold(&mut self, shared: &mut Shared, zxid: Zxid) {
+        let untold = self.learners.iter().filter(|(_, learner)| learner.told_committed >= zxid);
+        for link in untold.map(|(link, _)| *link).collect::<Vec<_>>() {
+            self.drop_learner(shared, link, "it came before the reconfig that it holds was committed");
+        }
     }
 
     /// This server, if it still votes at the same address; else the voter that acknowledged most.
