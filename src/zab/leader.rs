@@ -143,7 +143,8 @@ impl Leader {
     }
 
     pub(super) fn on_progress(&mut self, now: Millis, link: LinkId) {
-        if let Some(learner) = self.learners.get_mut(&link) {
+        // Until it introduced itself, nothing but that counts: a stranger must not keep a place by trickling bytes.
+        if let Some(learner) = self.learners.get_mut(&link).filter(|learner| learner.is_known()) {
             learner.heard = now;
         }
     }
@@ -196,7 +197,7 @@ impl Leader {
         learner.heard = shared.now.mono;
         match packet {
             // Only says that the learner lives.
-            Packet::Pong { zxid: Zxid::NONE, .. } => None,
+            Packet::Pong { zxid: Zxid::NONE, .. } if learner.is_known() => None,
             Packet::LearnerInfo { .. } if !learner.is_known() => self.on_learner_info(shared, link, packet),
             Packet::AckEpoch { current, last } if learner.stage == Stage::Invited => {
                 self.on_ack_epoch(shared, link, current, last)

@@ -1,6 +1,7 @@
 //! A cluster of `Zab`s in memory: a network that delays, breaks and splits, disks that lose what was not synced, and
 //! the protocol's invariants (specification 3, section 6.6) checked after every step.
 
+mod dialogue;
 mod disk;
 mod random;
 mod scenarios;

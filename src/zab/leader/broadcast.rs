@@ -78,6 +78,10 @@ impl Leader {
             Stage::Syncing if is_new_leader => self.on_new_leader_ack(shared, link),
             Stage::Syncing | Stage::Synced => None,
             Stage::Live if zxid.counter() == 0 || learner.kind == Kind::Observer => None,
+            Stage::Live if zxid < Zxid::ZERO || zxid > learner.sent => {
+                self.drop_learner(shared, link, "it acknowledges what it was not sent");
+                None
+            }
             Stage::Live => {
                 learner.on_ack(zxid);
                 let id = learner.id;

@@ -1,0 +1,194 @@
+//! One server and what a peer says to it, packet by packet: what no cluster of our own would say, or seldom.
+//!
+//! In: packets of a leader or a learner. Out: what the server makes of them.
+//!
+//! Always true:
+//! * the disk is as fast as the server.
+//!
+//! Not here: clusters (`scenarios`, `random`).
+
+use super::*;
+use crate::zab::Vote;
+use crate::zab::packet::Mark;
+
+/// The link under test.
+const LINK: LinkId = LinkId(1);
+
+/// A server on its own.
+struct Solo {
+    zab: Zab,
+    now: u64,
+    sent: Vec<Packet>,
+    dropped: Vec<LinkId>,
+}
+
+impl Solo {
+    /// Server 1 of a membership, with an empty disk.
+    fn new(current: Ensemble) -> Solo {
+        let settings = Settings {
+            id: id(1),
+            tick: Millis(TICK),
+            init_limit_ticks: 10,
+            sync_limit_ticks: 5,
+            reconfig: Reconfig::Enabled,
+            standalone_enabled: false,
+            observer: false,
+            commit_log_count: 500,
+            ensemble_id: None,
+        };
+        let now = Now { mono: Millis(1_000), wall_ms: 0 };
+        let zab = Zab::new(now, settings, current, None, Disk::default().recovered(), 1);
+        let mut solo = Solo { zab, now: 1_000, sent: Vec::new(), dropped: Vec::new() };
+        solo.tell(Input::Tick);
+        solo
+    }
+
+    fn tell(&mut self, input: Input) {
+        let now = Now { mono: Millis(self.now), wall_ms: 0 };
+        self.zab.step(now, input);
+        let mut written = None;
+        while let Some(effect) = self.zab.pop_effect() {
+            match effect {
+                Effect::Write(seq, _) => written = Some(seq),
+                Effect::Send(_, packet) => self.sent.push(packet),
+                Effect::DropLink(link) => self.dropped.push(link),
+                Effect::Vote(..) | Effect::Dial(_) | Effect::News(_) => {}
+            }
+        }
+        if let Some(seq) = written {
+            self.tell(Input::Synced(seq));
+        }
+    }
+
+    fn hear(&mut self, packet: Packet) {
+        self.tell(Input::Packet(LINK, packet));
+    }
+
+    /// Follows server 3 in epoch 1, up to its answer to LEADERINFO.
+    fn follow(&mut self, mark: Option<Mark>) {
+        for (from, state) in [(2, PeerState::Following), (3, PeerState::Leading)] {
+            let vote = Vote { leader: id(3), zxid: Zxid::ZERO, round: 1, epoch: 1 };
+            self.tell(Input::Vote(id(from), Notification { state, vote, version: 2, config: None }));
+        }
+        self.tell(Input::LinkUp { link: LINK, dialed: Some(id(3)) });
+        self.hear(Packet::LeaderInfo { epoch: Epoch(1), mark });
+        assert!(matches!(self.sent.last(), Some(Packet::AckEpoch { .. })), "{:?}", self.sent);
+    }
+
+    fn version(&self) -> Zxid {
+        self.zab.ensemble().version
+    }
+}
+
+fn zxid(counter: u32) -> Zxid {
+    Zxid::new(Epoch(1), counter)
+}
+
+/// The membership of a reconfig with this zxid, and its proposal.
+fn reconfig(zxid: Zxid) -> (Ensemble, Proposal) {
+    let ensemble = Ensemble { version: zxid, ..ensemble(&[1, 2, 3, 4], &[]) };
+    let mut body = Writer::new();
+    body.string("/zookeeper/config").string(&ensemble.to_string()).i32(-1);
+    let txn = txn(zxid, 16, &body.finish());
+    (ensemble, Proposal { zxid, txn })
+}
+
+fn new_leader(ensemble: &Ensemble) -> Packet {
+    Packet::NewLeader { zxid: zxid(0), config: Some(ensemble.to_string()) }
+}
+
+/// An Apache leader names the newest membership that it proposed in NEWLEADER, committed or not.
+#[test]
+fn a_membership_that_is_only_proposed_is_not_in_force_after_uptodate() {
+    let mut solo = Solo::new(ensemble(&[1, 2, 3], &[]));
+    let (proposed, proposal) = reconfig(zxid(1));
+    solo.follow(None);
+    for packet in [Packet::Diff(Zxid::ZERO), Packet::Proposal(proposal), new_leader(&proposed)] {
+        solo.hear(packet);
+    }
+    solo.hear(Packet::UpToDate);
+    assert!(matches!(solo.zab.status(), Status::Following(..)));
+    assert_eq!(solo.version(), Zxid::ZERO, "nobody committed it");
+    assert_eq!(solo.zab.ensemble_proposed(), Some(&proposed));
+    solo.hear(Packet::CommitAndActivate { zxid: zxid(1), leader: id(3) });
+    assert_eq!(solo.version(), zxid(1));
+}
+
+#[test]
+fn a_membership_that_is_committed_before_uptodate_is_in_force_after_it() {
+    let mut solo = Solo::new(ensemble(&[1, 2, 3], &[]));
+    let (proposed, proposal) = reconfig(zxid(1));
+    solo.follow(None);
+    for packet in [Packet::Diff(zxid(1)), Packet::Proposal(proposal), Packet::Commit(zxid(1))] {
+        solo.hear(packet);
+    }
+    solo.hear(new_leader(&proposed));
+    solo.hear(Packet::UpToDate);
+    assert_eq!(solo.version(), zxid(1));
+}
+
+/// A learner whose link breaks between a reconfig's proposal and its commit holds the proposal already.
+#[test]
+fn a_reconfig_that_was_proposed_on_an_earlier_link_takes_effect() {
+    for commit in [Packet::CommitAndActivate { zxid: zxid(1), leader: id(3) }, Packet::Commit(zxid(1))] {
+        let initial = Ensemble { version: zxid(0), ..ensemble(&[1, 2, 3], &[]) };
+        let mut solo = Solo::new(ensemble(&[1, 2, 3], &[]));
+        let (proposed, proposal) = reconfig(zxid(1));
+        let mark = Some(Mark { ensemble_id: None });
+        solo.follow(mark.clone());
+        for packet in [Packet::Diff(Zxid::ZERO), new_leader(&initial), Packet::UpToDate] {
+            solo.hear(packet);
+        }
+        solo.hear(Packet::Proposal(proposal));
+        solo.tell(Input::LinkDown(LINK));
+        solo.follow(mark);
+        for packet in [Packet::Diff(Zxid::ZERO), new_leader(&initial), Packet::UpToDate] {
+            solo.hear(packet);
+        }
+        assert_eq!(solo.zab.ensemble_proposed(), Some(&proposed), "its log holds it");
+        solo.hear(commit);
+        assert_eq!(solo.version(), zxid(1));
+    }
+}
+
+/// Leads alone, with one learner that is level.
+fn leading(quorate: bool) -> Solo {
+    let mut solo = Solo::new(ensemble(&[1], &[]));
+    assert_eq!(solo.zab.status(), Status::Leading(Epoch(1)));
+    join(&mut solo, quorate, Zxid::ZERO);
+    solo
+}
+
+fn join(solo: &mut Solo, quorate: bool, last: Zxid) {
+    let mark = quorate.then_some(Mark { ensemble_id: None });
+    solo.tell(Input::LinkUp { link: LINK, dialed: None });
+    let (accepted, id, config_version) = (Epoch(1), Some(id(4)), Some(Zxid::ZERO));
+    solo.hear(Packet::LearnerInfo { observer: false, accepted, id, config_version, mark });
+    solo.hear(Packet::AckEpoch { current: Some(Epoch(0)), last });
+    solo.hear(Packet::Ack(zxid(0)));
+    assert!(solo.sent.contains(&Packet::UpToDate), "{:?}", solo.sent);
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_not_sent_costs_the_link() {
+    for bad in [zxid(9), Zxid(i64::MAX), Zxid(i64::MIN + 1), Zxid(-5)] {
+        let mut solo = leading(true);
+        solo.hear(Packet::Ack(bad));
+        assert_eq!(solo.dropped, vec![LINK], "{bad}");
+    }
+}
+
+#[test]
+fn a_stranger_that_only_trickles_bytes_is_dropped() {
+    let mut solo = leading(true);
+    let stranger = LinkId(2);
+    solo.tell(Input::LinkUp { link: stranger, dialed: None });
+    for _ in 0..200 {
+        solo.now += TICK / 2;
+        solo.tell(Input::Progress(stranger));
+        solo.tell(Input::Packet(stranger, Packet::Pong { zxid: Zxid::NONE, touched: Vec::new() }));
+        solo.tell(Input::Packet(LINK, Packet::Pong { zxid: Zxid::NONE, touched: Vec::new() }));
+        solo.tell(Input::Tick);
+    }
+    assert_eq!(solo.dropped, vec![stranger]);
+}
