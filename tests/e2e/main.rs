@@ -5,7 +5,9 @@
 
 mod checker;
 mod cluster;
+mod crashes;
 mod faults;
+mod interposer;
 mod rules;
 mod scenarios;
 

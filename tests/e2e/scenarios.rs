@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::checker::{Checker, Verdict};
 use crate::cluster::{self, condition, ensemble, json, kubectl, patch, pods, settled, until, wait};
-use crate::{Width, faults, rules};
+use crate::{Width, crashes, faults, rules};
 
 /// Three times the floor from apply to Ready.
 const READY: Duration = Duration::from_secs(90);
@@ -37,6 +37,7 @@ pub const ALL: &[(&str, bool)] = &[
     ("E-04", false),
     ("E-05", false),
     ("E-07", false),
+    ("E-08", false),
     ("E-15", false),
     ("E-26", false),
     ("E-29", false),
@@ -55,6 +56,7 @@ pub async fn run(name: &str, width: Width) -> anyhow::Result<()> {
         "E-04" => shrink_with_leader(space).await,
         "E-05" => shrink_and_grow(space).await,
         "E-07" => faults::memory(space).await,
+        "E-08" => crashes::at_every_write(space).await,
         "E-10" => upgrade(space, width).await,
         "E-11" => broken_image(space).await,
         "E-13" => wiped_disks(space).await,
