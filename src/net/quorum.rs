@@ -21,7 +21,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
@@ -93,6 +93,8 @@ struct Handle {
     queue: mpsc::Sender<Outgoing>,
     waiting_bytes: Arc<AtomicUsize>,
     stop: CancellationToken,
+    /// Cancels the link's `is_last` when the loop lets go of the link.
+    _is_last: DropGuard,
 }
 
 enum Outgoing {
@@ -107,6 +109,8 @@ struct Link {
     shared: Arc<Shared>,
     /// Ends both tasks at once.
     stop: CancellationToken,
+    /// Cancelled once nothing more is queued: what is left must not take for ever.
+    is_last: CancellationToken,
     /// Whether the learner at either end is level, so that silence is judged by `syncLimit`.
     is_level: Arc<AtomicBool>,
     waiting_bytes: Arc<AtomicUsize>,
@@ -262,7 +266,13 @@ async fn open(stream: TcpStream, dialed: Option<ServerId>, shared: Arc<Shared>) 
     let (queue, outgoing) = mpsc::channel(PACKETS_MAX);
     let stop = shared.stop.child_token();
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
-    let handle = Handle { queue, waiting_bytes: Arc::clone(&waiting_bytes), stop: stop.clone() };
+    let is_last = CancellationToken::new();
+    let handle = Handle {
+        queue,
+        waiting_bytes: Arc::clone(&waiting_bytes),
+        stop: stop.clone(),
+        _is_last: is_last.clone().drop_guard(),
+    };
     shared.links().insert(id, handle);
     if shared.inbox.send(Event::LinkUp(id, dialed)).await.is_err() {
         return;
@@ -273,7 +283,7 @@ async fn open(stream: TcpStream, dialed: Option<ServerId>, shared: Arc<Shared>) 
     };
     shared.accepted.fetch_add(accepted, Ordering::Relaxed);
     let tasks = shared.settings.tasks.clone();
-    let link = Link { id, shared, stop, is_level: Arc::default(), waiting_bytes };
+    let link = Link { id, shared, stop, is_last, is_level: Arc::default(), waiting_bytes };
     let (read_half, write_half) = stream.into_split();
     link.shared.writing.fetch_add(1, Ordering::Relaxed);
     let writing = link.clone();
@@ -361,17 +371,19 @@ async fn write(mut half: OwnedWriteHalf, link: &Link, mut queue: mpsc::Receiver<
             () = link.stop.cancelled() => return,
             count = queue.recv_many(&mut batch, BATCH_PACKETS) => if count == 0 { break },
         }
-        // Closed by the loop: what is queued is all there is, and must not take for ever.
-        let is_last = queue.is_closed();
         let written = async {
             for outgoing in batch.drain(..) {
                 write_one(&mut half, &mut bytes, outgoing, link).await?;
             }
             half.write_all_buf(&mut bytes).await
         };
+        let late = async {
+            link.is_last.cancelled().await;
+            sleep(FAREWELL).await;
+        };
         let written: io::Result<()> = tokio::select! {
             () = link.stop.cancelled() => return,
-            () = sleep(FAREWELL), if is_last => return,
+            () = late => Err(io::ErrorKind::TimedOut.into()),
             written = written => written,
         };
         if let Err(error) = written {
@@ -464,4 +476,43 @@ fn weight(packet: &Packet) -> usize {
             | Packet::Sync
             | Packet::HandOver { .. } => 0,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that takes nothing and goes on sending must not hold a link that the loop has closed.
+    #[tokio::test]
+    async fn a_link_that_is_closed_ends_although_its_peer_takes_nothing() {
+        let (inbox, mut events) = mpsc::channel(1024);
+        let tasks = TaskTracker::new();
+        let limits = Limits { buffer_bytes_max: 4 << 20, snapshot_bytes_max: 4 << 20 };
+        let long = Duration::from_secs(3600);
+        let settings = QuorumSettings {
+            init_silence: long,
+            sync_silence: long,
+            connect_limit: long,
+            limits,
+            tasks: tasks.clone(),
+        };
+        let stop = CancellationToken::new();
+        let quorum = Quorum::new(settings, inbox, stop.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let listening = stop.child_token();
+        quorum.listen(listener, listening.clone());
+        let peer = TcpStream::connect(address).await.expect("it listens");
+        let Some(Event::LinkUp(link, None)) = events.recv().await else { panic!("a link stands") };
+        let config = Some("x".repeat(1 << 20));
+        for _ in 0..64 {
+            quorum.send(link, Packet::NewLeader { zxid: crate::base::Zxid(0), config: config.clone() });
+        }
+        peer.readable().await.expect("it writes, and is stuck soon");
+        quorum.close(link);
+        listening.cancel();
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(quorum.writing_count(), 0);
+    }
 }
