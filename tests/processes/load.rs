@@ -152,7 +152,7 @@ async fn write(
         let path = format!("{directory}/{number}");
         match client.create(&path, path.as_bytes(), &options).await {
             Ok(_) => ledger.acknowledge(path),
-            Err(Error::ConnectionLoss | Error::Timeout) => {
+            Err(error) if is_of_connection(&error) => {
                 ledger.unknown.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => {
@@ -164,13 +164,19 @@ async fn write(
     Ok(())
 }
 
+/// Whether only the connection broke: the session may live, and the request may have been done.
+fn is_of_connection(error: &Error) -> bool {
+    // `Custom` carries what the socket said.
+    matches!(error, Error::ConnectionLoss | Error::Timeout | Error::Custom(_))
+}
+
 /// Makes a directory, whatever happens meanwhile.
 async fn make(client: &Client, path: &str) -> anyhow::Result<()> {
     let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
     loop {
         match client.create(path, b"", &options).await {
             Ok(_) | Err(Error::NodeExists) => return Ok(()),
-            Err(Error::ConnectionLoss | Error::Timeout) => {}
+            Err(error) if is_of_connection(&error) => {}
             Err(error) => return Err(error).with_context(|| format!("create {path}")),
         }
     }
@@ -202,7 +208,7 @@ async fn hold(
                 ledger.lose(format!("{path} of session 0x{session:x} is {stat:?}"));
                 return Ok(());
             }
-            Err(Error::ConnectionLoss | Error::Timeout) => {}
+            Err(error) if is_of_connection(&error) => {}
             Err(error) => {
                 ledger.lose(format!("the session of {path}: {error}"));
                 return Ok(());
