@@ -1,12 +1,13 @@
 //! The operator and its ensembles on a real cluster, under clients that never stop.
 //!
 //! `tests/e2e/run` brings the cluster up and calls this: without arguments the scenarios that CI runs, with `--all` every one,
-//! with names (`E-02`) those.
+//! with names (`E-02`) those; `figures` measures and prints the cluster's rows of the README's table.
 
 mod checker;
 mod cluster;
 mod crashes;
 mod faults;
+mod figures;
 mod interposer;
 mod rules;
 mod scenarios;
@@ -44,6 +45,11 @@ async fn run() -> anyhow::Result<usize> {
     let width = if words.iter().any(|word| word == "--all") { Width::All } else { Width::Share };
     let names: Vec<&String> = words.iter().filter(|word| word.starts_with("E-")).collect();
     install().await.context("install the operator")?;
+    if words.iter().any(|word| word == "figures") {
+        cluster::namespace("figures").await?;
+        figures::measure("figures").await?;
+        return cluster::gone("figures", Duration::from_secs(120)).await.map(|_| 0);
+    }
     let (mut passed, mut failed) = (0, 0);
     for (name, is_share) in scenarios::ALL {
         let is_chosen = if names.is_empty() {
