@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::effects::Status;
 use super::follower::Follower;
@@ -22,6 +22,8 @@ use super::shared::Shared;
 use super::vote::{Notification, PeerState, Vote};
 use crate::base::{Ensemble, Millis, ServerId, WriteSeq, Zxid};
 
+/// Rounds are counted up from 1 in memory: one beyond this is no count, and taking it over would end the counting.
+const ROUND_MAX: i64 = 1 << 48;
 /// How long a better vote is waited for once a quorum agrees (`finalizeWait`).
 const FINAL_WAIT_MS: Millis = Millis(200);
 /// After how long an unanswered vote is sent again, at first (`minNotificationInterval`).
@@ -162,6 +164,10 @@ impl Looking {
             return Some(Role::Looking(Looking::start(shared)));
         }
         let campaign = self.campaign.as_mut()?;
+        if notification.vote.round > ROUND_MAX {
+            warn!(%from, round = notification.vote.round, "a vote of an impossible round is ignored");
+            return None;
+        }
         if !shared.membership.is_voter(from) {
             shared.notify(from, PeerState::Looking, campaign.proposal);
             return None;

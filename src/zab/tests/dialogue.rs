@@ -192,3 +192,15 @@ fn a_stranger_that_only_trickles_bytes_is_dropped() {
     }
     assert_eq!(solo.dropped, vec![stranger]);
 }
+
+#[test]
+fn a_round_that_is_no_count_is_not_taken_over() {
+    let mut solo = Solo::new(ensemble(&[1, 2, 3], &[]));
+    for round in [i64::MAX, i64::MAX - 1] {
+        let vote = Vote { leader: id(3), zxid: Zxid::ZERO, round, epoch: 1 };
+        let state = PeerState::Looking;
+        solo.tell(Input::Vote(id(3), Notification { state, vote, version: 2, config: None }));
+    }
+    assert_eq!(solo.zab.inspect().round, 1);
+    solo.follow(None);
+}
