@@ -128,3 +128,29 @@ pub async fn restricted(space: &str) -> anyhow::Result<()> {
     }
     judge(&Checker::start(&address(space).await?).await?.end().await?)
 }
+
+/// E-00: `helm uninstall` leaves ensembles running; the plain manifests serve them as the chart did.
+pub async fn install(space: &str) -> anyhow::Result<()> {
+    ensemble(space, "{replicas: 1, image: {tag: dev}, storage: {data: {size: 1Gi}}}").await?;
+    wait(space, "ens/main", "condition=Ready", READY).await?;
+    let checker = Checker::start(&address(space).await?).await?;
+    cluster::run("helm", &["uninstall", "quorate", "--namespace", "quorate-system", "--wait"], "").await?;
+    let plain = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/quorate-operator.yaml");
+    let applied = serve_by_plain_manifests(space, plain).await;
+    // All but the definition and the namespace, which would take the ensembles along.
+    let kinds = "deployment,clusterrole,clusterrolebinding,role,rolebinding,serviceaccount";
+    let label = "app.kubernetes.io/name=quorate-operator";
+    kubectl("quorate-system", &["delete", kinds, "-l", label, "--timeout=60s"]).await?;
+    crate::install().await?;
+    applied?;
+    judge(&checker.end().await?)
+}
+
+async fn serve_by_plain_manifests(space: &str, plain: &str) -> anyhow::Result<()> {
+    ensure!(pods(space).await?.len() == 1, "the ensemble went with the chart");
+    kubectl("quorate-system", &["apply", "-f", plain]).await?;
+    wait("quorate-system", "deployment/quorate-operator", "condition=Available", SOON).await?;
+    kubectl(space, &["scale", "ens/main", "--replicas=3"]).await?;
+    wait(space, "ens/main", "jsonpath={.status.votingMembers}=3", SOON).await?;
+    settled(space, SOON).await.map(drop)
+}

@@ -78,7 +78,7 @@ async fn run() -> anyhow::Result<usize> {
 }
 
 /// The chart, with the image that the kit loaded.
-async fn install() -> anyhow::Result<()> {
+pub async fn install() -> anyhow::Result<()> {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/quorate");
     let arguments = [
         "upgrade",

@@ -29,6 +29,7 @@ const SMALL: &str = "storage: {data: {size: 1Gi}}";
 
 /// Every scenario, and whether CI runs it.
 pub const ALL: &[(&str, bool)] = &[
+    ("E-00", true),
     ("E-01", true),
     ("E-02", true),
     ("E-10", true),
@@ -51,6 +52,7 @@ pub async fn run(name: &str, width: Width) -> anyhow::Result<()> {
     let space = space.as_str();
     cluster::namespace(space).await?;
     match name {
+        "E-00" => faults::install(space).await,
         "E-01" => create(space, width).await,
         "E-02" => grow(space, width).await,
         "E-04" => shrink_with_leader(space).await,
