@@ -151,16 +151,16 @@ fn a_reconfig_that_was_proposed_on_an_earlier_link_takes_effect() {
     }
 }
 
-/// Leads alone, with one learner that is level.
-fn leading(quorate: bool) -> Solo {
+/// Leads alone, with one Quorate learner that is level.
+fn leading() -> Solo {
     let mut solo = Solo::new(ensemble(&[1], &[]));
     assert_eq!(solo.zab.status(), Status::Leading(Epoch(1)));
-    join(&mut solo, quorate, Zxid::ZERO);
+    join(&mut solo, Zxid::ZERO);
     solo
 }
 
-fn join(solo: &mut Solo, quorate: bool, last: Zxid) {
-    let mark = quorate.then_some(Mark { ensemble_id: None });
+fn join(solo: &mut Solo, last: Zxid) {
+    let mark = Some(Mark { ensemble_id: None });
     solo.tell(Input::LinkUp { link: LINK, dialed: None });
     let (accepted, id, config_version) = (Epoch(1), Some(id(4)), Some(Zxid::ZERO));
     solo.hear(Packet::LearnerInfo { observer: false, accepted, id, config_version, mark });
@@ -172,7 +172,7 @@ fn join(solo: &mut Solo, quorate: bool, last: Zxid) {
 #[test]
 fn an_acknowledgement_of_what_was_not_sent_costs_the_link() {
     for bad in [zxid(9), Zxid(i64::MAX), Zxid(i64::MIN + 1), Zxid(-5)] {
-        let mut solo = leading(true);
+        let mut solo = leading();
         solo.hear(Packet::Ack(bad));
         assert_eq!(solo.dropped, vec![LINK], "{bad}");
     }
@@ -180,7 +180,7 @@ fn an_acknowledgement_of_what_was_not_sent_costs_the_link() {
 
 #[test]
 fn a_stranger_that_only_trickles_bytes_is_dropped() {
-    let mut solo = leading(true);
+    let mut solo = leading();
     let stranger = LinkId(2);
     solo.tell(Input::LinkUp { link: stranger, dialed: None });
     for _ in 0..200 {
