@@ -252,7 +252,7 @@ impl World {
         let now = server.clock.now(self.queue.now());
         let running = server.running.as_mut().expect("a current process runs");
         if let Event::Synced(seq) = &event {
-            self.facts.on_synced(slot, *seq);
+            self.invariants.on_synced(&mut self.facts, slot, *seq);
         }
         let mut effects = std::mem::take(&mut self.effects);
         running.step(now, event, &mut effects);

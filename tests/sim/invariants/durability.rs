@@ -48,6 +48,7 @@ impl Durability {
             }
             Seen::Stopped => self.invited.retain(|(of, _), _| *of != slot),
             Seen::Got(..)
+            | Seen::Synced(_)
             | Seen::Proposed(_)
             | Seen::Installed(_)
             | Seen::Delivered(..)

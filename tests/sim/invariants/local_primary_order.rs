@@ -32,6 +32,7 @@ pub fn check(facts: &Facts, slot: Slot, seen: &Seen<'_>) {
         Seen::Started(_)
         | Seen::Stopped
         | Seen::Write(_)
+        | Seen::Synced(_)
         | Seen::Sent(..)
         | Seen::Got(..)
         | Seen::Voted(_)

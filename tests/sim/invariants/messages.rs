@@ -91,6 +91,7 @@ impl Messages {
             Seen::Started(_)
             | Seen::Got(..)
             | Seen::Write(_)
+            | Seen::Synced(_)
             | Seen::Voted(_)
             | Seen::Proposed(_)
             | Seen::Installed(_)

@@ -24,7 +24,7 @@ pub mod primary_integrity;
 pub mod total_order;
 pub mod watches;
 
-use quorate::base::{LinkId, Recovered, Write, WriteSeq, Zxid};
+use quorate::base::{Epochs, LinkId, Recovered, Write, WriteSeq, Zxid};
 use quorate::zab::effects::Status;
 use quorate::zab::packet::Packet;
 use quorate::zab::vote::Notification;
@@ -41,6 +41,8 @@ pub enum Seen<'a> {
     Stopped,
     /// It asks for a write.
     Write(&'a Write),
+    /// Writes of it became durable; these were its durable epochs before.
+    Synced(Epochs),
     /// It sends a packet on a link.
     Sent(LinkId, &'a Packet),
     /// It gets a packet on a link.
@@ -117,6 +119,13 @@ impl Invariants {
             }
         }
         facts.on_write(slot, seq, write);
+    }
+
+    /// Records that writes are durable and checks it.
+    pub fn on_synced(&mut self, facts: &mut Facts, slot: Slot, seq: WriteSeq) {
+        let before = facts.server(slot).durable.epochs;
+        facts.on_synced(slot, seq);
+        self.check(facts, slot, &Seen::Synced(before));
     }
 
     /// Records the picture after a step, and what was delivered with it.
