@@ -10,8 +10,10 @@
 
 use quorate::base::{Write, WriteSeq};
 use quorate::replica::Event;
+use quorate::storage::Error;
 use quorate::tree::Image;
 
+use crate::nemesis::Crash;
 use crate::network::{Process, Slot};
 use crate::queue::Micros;
 use crate::world::{Happening, World};
@@ -48,7 +50,7 @@ impl World {
         let Some((last, _)) = batch.last() else { return };
         let last = *last;
         if let Err(err) = running.files.write(&batch) {
-            panic!("{:?} cannot write: {err}", process.slot);
+            return self.on_disk_error(process.slot, &err);
         }
         if !running.waiting.is_empty() {
             self.begin_batch(process);
@@ -74,9 +76,22 @@ impl World {
         let image = running.snapshot.take().expect("a snapshot is being written");
         let zxid = image.zxid();
         if let Err(err) = running.files.snapshot(&image) {
-            panic!("{:?} cannot write a snapshot: {err}", process.slot);
+            return self.on_disk_error(process.slot, &err);
         }
         self.step(process, Event::SnapshotTaken(zxid, Ok(())));
+    }
+
+    /// A write failed: the process ends, as a real one does, and the machine is looked after.
+    fn on_disk_error(&mut self, slot: Slot, err: &Error) {
+        assert!(self.servers[slot.0].is_failing, "{slot:?} cannot write: {err}");
+        self.crash(slot, Crash::Power);
+    }
+
+    /// Lets a disk's power fail after some more operations.
+    pub fn fail_after(&mut self, slot: Slot, ops: u64) {
+        let server = &mut self.servers[slot.0];
+        server.is_failing = true;
+        server.disk.power_off_after(ops);
     }
 
     /// A machine loses power while its disk works on a batch: some operations got through, and the rest did not.

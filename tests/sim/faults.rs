@@ -37,6 +37,8 @@ pub enum Kind {
     Restart,
     /// Syncs of one disk take long.
     SlowDisk,
+    /// A disk answers errors: its process ends.
+    DiskError,
     /// A wall clock jumps.
     ClockJump,
     /// A clock runs fast or slow from here on.
@@ -52,7 +54,7 @@ pub enum Kind {
 }
 
 /// Every kind.
-pub const KINDS: [Kind; 17] = [
+pub const KINDS: [Kind; 18] = [
     Kind::Delay,
     Kind::Reorder,
     Kind::Stall,
@@ -64,6 +66,7 @@ pub const KINDS: [Kind; 17] = [
     Kind::PowerCutInWrite,
     Kind::Restart,
     Kind::SlowDisk,
+    Kind::DiskError,
     Kind::ClockJump,
     Kind::ClockDrift,
     Kind::Reconfig,

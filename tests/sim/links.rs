@@ -70,6 +70,7 @@ impl World {
     /// A process sends its tree.
     pub fn send_snapshot(&mut self, process: Process, link: LinkId, image: &Image) {
         let packet = Packet::Snap { zxid: image.zxid(), body: image.to_body() };
+        self.syncs.count(&packet);
         self.invariants.check(&self.facts, process.slot, &Seen::Sent(link, &packet));
         self.put(process, link, Item::Packet(packet));
     }

@@ -81,7 +81,7 @@ fn print(totals: &Totals) {
     let hours = totals.simulated_us as f64 / 3.6e9;
     println!(
         "simulator: {} seeds, each twice; {hours:.2} h simulated, {} elections, {} answers, {} txns, {} watches fired, \
-         {} sessions expired, {} packets overtaken, {} steps, longest recovery {} s",
+         {} sessions expired, {} packets overtaken, {} diffs, {} cuts, {} snapshots, {} steps, longest recovery {} s",
         totals.runs,
         totals.elections,
         totals.answered,
@@ -89,6 +89,9 @@ fn print(totals: &Totals) {
         totals.fired,
         totals.expired,
         totals.overtaken,
+        totals.syncs.diffs,
+        totals.syncs.cuts,
+        totals.syncs.snapshots,
         totals.steps,
         Micros(totals.recovery_max_us)
     );

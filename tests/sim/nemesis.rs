@@ -9,6 +9,7 @@
 //! Not here: which fault is next (`faults`).
 
 use quorate::replica::Event;
+use quorate::storage::sim_disk::DiskFaults;
 
 use crate::client::Wish;
 use crate::faults::{Kind, Plan};
@@ -66,6 +67,7 @@ impl World {
                 self.queue.after(span, Happening::Mend(Mend::Disk(slot)));
                 true
             }
+            Kind::DiskError => self.break_disk(span),
             Kind::ClockJump => {
                 let by = self.rng.below(100_000) as i64 - 50_000;
                 let slot = self.some_slot();
@@ -106,6 +108,10 @@ impl World {
                 }
             }
             Mend::Disk(slot) => self.servers[slot.0].sync_extra = Micros(0),
+            Mend::Restart(slot) => {
+                self.crash(slot, Crash::Power);
+                self.on_mend(Mend::Start(slot));
+            }
             Mend::Start(slot) => {
                 if self.servers[slot.0].running.is_none() {
                     self.counts.add(Kind::Restart);
@@ -121,6 +127,9 @@ impl World {
         self.network.heal();
         for slot in (0..self.servers.len()).map(Slot) {
             self.servers[slot.0].sync_extra = Micros(0);
+            if self.servers[slot.0].is_failing {
+                self.crash(slot, Crash::Power);
+            }
             self.on_mend(Mend::Start(slot));
         }
         self.flush_links();
@@ -158,6 +167,23 @@ impl World {
         }
         self.crash(slot, how);
         self.queue.after(span, Happening::Mend(Mend::Start(slot)));
+        true
+    }
+
+    /// A disk answers some errors, and is replaced by one that does not once its process has ended.
+    fn break_disk(&mut self, span: Micros) -> bool {
+        let slot = self.some_slot();
+        if self.process(slot).is_none() {
+            return false;
+        }
+        let faults = match self.rng.below(3) {
+            0 => DiskFaults { write_per_mille: 300, ..DiskFaults::default() },
+            1 => DiskFaults { sync_per_mille: 300, ..DiskFaults::default() },
+            _ => DiskFaults { capacity_bytes: Some(1 + self.rng.below(1 << 16)), ..DiskFaults::default() },
+        };
+        self.servers[slot.0].is_failing = true;
+        self.servers[slot.0].disk.set_faults(faults);
+        self.queue.after(span, Happening::Mend(Mend::Restart(slot)));
         true
     }
 

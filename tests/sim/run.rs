@@ -21,7 +21,7 @@ use crate::network::Slot;
 use crate::queue::Micros;
 use crate::setup::Setup;
 use crate::trace::Detail;
-use crate::world::{Happening, World};
+use crate::world::{Happening, Syncs, World};
 
 /// How long clients go on after the ensemble has recovered.
 const AFTERMATH: Micros = Micros::of_s(2);
@@ -51,6 +51,8 @@ pub struct Totals {
     pub recovery_max_us: u64,
     /// Packets that were overtaken by one sent later to another peer.
     pub overtaken: u64,
+    /// Learners brought level by a diff, a cut and a snapshot.
+    pub syncs: Syncs,
     /// Faults by kind.
     pub faults: Counts,
 }
@@ -68,6 +70,9 @@ impl Totals {
         self.simulated_us += other.simulated_us;
         self.recovery_max_us = self.recovery_max_us.max(other.recovery_max_us);
         self.overtaken += other.overtaken;
+        self.syncs.diffs += other.syncs.diffs;
+        self.syncs.cuts += other.syncs.cuts;
+        self.syncs.snapshots += other.syncs.snapshots;
         self.faults.merge(&other.faults);
     }
 }
@@ -141,6 +146,7 @@ fn totals(world: &World, recovery: Micros) -> Totals {
         simulated_us: world.queue.now().0,
         recovery_max_us: recovery.0,
         overtaken: world.network.overtaken,
+        syncs: world.syncs,
         faults: world.counts.clone(),
     }
 }
@@ -153,16 +159,22 @@ fn whole_run(world: &mut World) -> Micros {
     world.queue.after(Micros(setup.tick.0 * 4) + plan.pause(), Happening::Fault);
     world.plan = Some(plan);
     world.run_until(setup.faulty);
+    recover(world)
+}
+
+/// Takes all faults back, waits until the ensemble is well, lets clients go on for a while, and compares everything.
+/// Answers how long it took to get well.
+pub fn recover(world: &mut World) -> Micros {
+    let limit = world.setup.recovery_limit();
     world.heal();
     let healed = world.queue.now();
     let floor = world.oracle.seen();
-    let limit = healed + setup.recovery_limit();
-    world.run_while(limit, |world| !is_well(world, healed, floor));
+    world.run_while(healed + limit, |world| !is_well(world, healed, floor));
     let recovered = world.queue.now();
     assert!(is_well(world, healed, floor), "liveness: {}", ills(world, healed, floor));
     world.run_until(recovered + AFTERMATH);
     world.clients.iter_mut().for_each(|client| client.finish());
-    let end = world.queue.now() + setup.recovery_limit();
+    let end = world.queue.now() + limit;
     world.run_while(end, |world| !is_settled(world));
     assert!(is_settled(world), "liveness: after the last request {}", ills(world, healed, floor));
     last_comparison(world);

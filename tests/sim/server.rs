@@ -16,6 +16,7 @@ use quorate::base::{ConnId, LinkId, Millis, Now, Recovered, ServerId, Write, Wri
 use quorate::replica::Conn;
 use quorate::replica::{Effect, Event, Replica};
 use quorate::storage::SimDisk;
+use quorate::storage::sim_disk::DiskFaults;
 use quorate::tree::Image;
 
 use crate::facts::Picture;
@@ -145,6 +146,8 @@ pub struct Server {
     pub running: Option<Running>,
     /// How much longer than usual its syncs take.
     pub sync_extra: Micros,
+    /// Whether the disk was made to fail: an error of it ends the process, and is no fault of the code.
+    pub is_failing: bool,
     /// Whether power was cut: nobody hears of it until the machine is on again.
     pub is_dark: bool,
 }
@@ -159,6 +162,7 @@ impl Server {
             clock: Clock::new(rng),
             running: None,
             sync_extra: Micros(0),
+            is_failing: false,
             is_dark: false,
         }
     }
@@ -166,11 +170,12 @@ impl Server {
     /// Starts the process from what its disk holds; says what it found.
     pub fn start(&mut self, setup: &Setup, at: Micros, seed: u64) -> Recovered {
         assert!(self.running.is_none(), "a server runs once");
+        self.disk.set_faults(DiskFaults::default());
         let opened = Files::open(&self.disk, self.id);
         let (files, recovered) =
             opened.unwrap_or_else(|err| panic!("server {} cannot start: {err}", self.id));
         self.life += 1;
-        self.is_dark = false;
+        (self.is_dark, self.is_failing) = (false, false);
         let now = self.clock.now(at);
         let replica = Replica::new(now, setup.settings(self.id), recovered.clone(), seed);
         let replica = replica.unwrap_or_else(|err| panic!("server {} cannot start: {err}", self.id));

@@ -16,6 +16,7 @@ use quorate::base::ServerId;
 use quorate::base::rng::Rng;
 use quorate::replica::{Effect, Event};
 use quorate::zab::effects::Status;
+use quorate::zab::packet::Packet;
 use quorate::zab::vote::Notification;
 
 use crate::client::Client;
@@ -83,6 +84,31 @@ pub enum Mend {
     Disk(Slot),
     /// This server starts.
     Start(Slot),
+    /// This server's machine is looked after: its process ends, if it has not, and starts.
+    Restart(Slot),
+}
+
+/// How learners were brought level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Syncs {
+    /// DIFF.
+    pub diffs: u64,
+    /// TRUNC.
+    pub cuts: u64,
+    /// SNAP.
+    pub snapshots: u64,
+}
+
+impl Syncs {
+    /// Takes note of a packet.
+    pub fn count(&mut self, packet: &Packet) {
+        match packet {
+            Packet::Diff(_) => self.diffs += 1,
+            Packet::Trunc(_) => self.cuts += 1,
+            Packet::Snap { .. } => self.snapshots += 1,
+            _ => {}
+        }
+    }
 }
 
 /// Everything of one run.
@@ -117,6 +143,8 @@ pub struct World {
     pub plan: Option<Plan>,
     /// Whether the run is still in its faulty phase.
     pub is_faulty: bool,
+    /// How many learners were brought level by a diff, a cut and a snapshot.
+    pub syncs: Syncs,
     /// How many steps servers took.
     pub steps: u64,
     /// Effects of the step that is being done; kept to be used again.
@@ -148,6 +176,7 @@ impl World {
             counts: Counts::default(),
             plan: None,
             is_faulty: false,
+            syncs: Syncs::default(),
             steps: 0,
             effects: Vec::new(),
             queue,
@@ -265,6 +294,7 @@ impl World {
                     self.invariants.on_write(&mut self.facts, slot, &picture, *seq, write);
                 }
                 Effect::Send(link, packet) => {
+                    self.syncs.count(packet);
                     self.invariants.check(&self.facts, slot, &Seen::Sent(*link, packet));
                 }
                 Effect::Vote(_, notification) => {
