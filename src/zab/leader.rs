@@ -51,8 +51,6 @@ pub(super) struct Leader {
     promised_max: Epoch,
     epoch_acks: BTreeSet<ServerId>,
     new_leader_acks: BTreeSet<ServerId>,
-    /// Voters that were seen looking for a leader after this one was elected.
-    disloyal: BTreeSet<ServerId>,
     next_guest: i64,
     last_proposed: Zxid,
     outstanding: VecDeque<Outstanding>,
@@ -102,7 +100,6 @@ impl Leader {
             promised_max: shared.epochs.accepted,
             epoch_acks: BTreeSet::new(),
             new_leader_acks: BTreeSet::new(),
-            disloyal: BTreeSet::new(),
             next_guest: -1,
             last_proposed: Zxid::ZERO,
             outstanding: VecDeque::new(),
@@ -311,7 +308,7 @@ impl Leader {
         Role::Looking(Looking::start(shared))
     }
 
-    /// A voter that still looks for a leader does not follow this one: without a quorum of others, leave early.
+    /// A voter that still looks for a leader does not follow this one: unless a quorum of others is there, leave early.
     pub(super) fn on_vote(
         &mut self,
         shared: &mut Shared,
@@ -323,11 +320,15 @@ impl Leader {
         if self.phase == Phase::Serving || is_early || is_here || notification.state != PeerState::Looking {
             return None;
         }
-        self.disloyal.insert(from);
-        let mut loyal = shared.membership.voters();
-        loyal.retain(|voter| !self.disloyal.contains(voter));
-        let has_quorum = shared.membership.is_quorum(&loyal);
-        if has_quorum { None } else { Some(self.resign(shared, "the voters elect somebody else")) }
+        // Servers that are away count for nothing: whoever waits for them waits for the whole initLimit.
+        let known = self.learners.values().filter(|learner| learner.is_known());
+        let here = known.map(|learner| learner.id).chain([shared.id()]).collect();
+        let has_quorum = shared.membership.is_quorum(&here);
+        if has_quorum {
+            None
+        } else {
+            Some(self.resign(shared, "no quorum connects, and a voter elects anew"))
+        }
     }
 
     fn link_of(&self, id: ServerId) -> Option<LinkId> {

@@ -65,7 +65,6 @@ impl Leader {
         learner.kind = if observer { Kind::Observer } else { Kind::Follower };
         learner.quorate = mark.is_some();
         learner.stage = Stage::Greeted;
-        self.disloyal.remove(&id);
         match self.phase {
             Phase::Discovering => {
                 if shared.membership.current().is_voter(id) {
