@@ -42,7 +42,7 @@ use crate::trace::Detail;
 /// Seeds of a plain `cargo test`.
 const SEEDS_FEW: u64 = 6;
 /// Seeds of CI.
-const SEEDS_CI: u64 = 400;
+const SEEDS_CI: u64 = 430;
 /// CI's floors.
 const ELECTIONS_MIN: u64 = 2_000;
 const ANSWERED_MIN: u64 = 1_000_000;
