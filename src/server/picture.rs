@@ -1,6 +1,6 @@
 //! From the replica's picture of itself to the facts that are told.
 //!
-//! In: [`Inspect`]. Out: [`Facts`].
+//! In: the replica's `Inspect`. Out: [`Facts`].
 //!
 //! Always true:
 //! * looking changes nothing.
