@@ -1,6 +1,6 @@
 //! Performs the actions of a plan: the only writer.
 //!
-//! In: a [`Plan`]. Out: what was done, or what could not be done.
+//! In: a [`Plan`](super::plan::Plan). Out: what was done, or what could not be done.
 //!
 //! Always true:
 //! * objects are written by server-side apply under one name, and only fields that are ours;
