@@ -57,6 +57,18 @@ pub enum Write {
     },
 }
 
+/// How a snapshot file is compressed (`snapshot.compression.method`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// `gz`.
+    Gzip,
+    /// `snappy`, in the frames of xerial's `SnappyOutputStream`.
+    Snappy,
+}
+
 /// The newest snapshot that could be read whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredSnapshot {

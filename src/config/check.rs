@@ -17,7 +17,7 @@ use super::settings::{
     Access, Admin, Changes, Config, Connections, IdentityFiles, Listen, LogFormat, LogSettings, Mode,
     StorageSettings, Words,
 };
-use crate::base::Millis;
+use crate::base::{Compression, Millis};
 
 const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
 
@@ -207,13 +207,34 @@ impl Checker<'_> {
             create_directories: self.flag("datadir.autocreate").unwrap_or(true),
             empty_may_vote: self.flag("db.autocreate").unwrap_or(true) && identity.is_none(),
             trust_empty: self.flag("snapshot.trust.empty").unwrap_or(false),
+            snapshot_compression: self.compression(),
             snapshot_every_txns: self.number("snapCount", 100_000, 0..=u32::MAX).max(2),
             preallocate_bytes: preallocate_kib * 1024,
+            log_bytes_max: self.kib("txnLogSizeLimitInKb", -1),
             force_sync,
             sync_warning: self.millis("fsync.warningthresholdms", 1000),
             purge_interval: self.purge_interval(),
             snapshots_kept: kept.max(3),
         }
+    }
+
+    fn compression(&mut self) -> Compression {
+        let Some(setting) = self.raw.setting("snapshot.compression.method") else { return Compression::None };
+        match setting.value.as_str() {
+            "" => Compression::None,
+            "gz" => Compression::Gzip,
+            "snappy" => Compression::Snappy,
+            _ => {
+                self.problems.push(setting.problem("gz, snappy or nothing"));
+                Compression::None
+            }
+        }
+    }
+
+    /// A size in KiB, in bytes; `None` for 0 and less.
+    fn kib(&mut self, key: &str, default: i64) -> Option<u64> {
+        let kib = self.number(key, default, i64::MIN..=i64::MAX / 1024);
+        u64::try_from(kib).ok().filter(|kib| *kib > 0).map(|kib| kib * 1024)
     }
 
     /// Whole hours, or a number with `ms`, `s`, `m`, `h` or `d`.

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::base::{Ensemble, Millis, ServerId};
+use crate::base::{Compression, Ensemble, Millis, ServerId};
 
 /// Everything that a server is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,10 +135,15 @@ pub struct StorageSettings {
     pub empty_may_vote: bool,
     /// `snapshot.trust.empty`: accept a log without a snapshot. Default false.
     pub trust_empty: bool,
+    /// `snapshot.compression.method`: how snapshots are written; every kind is read. Default none.
+    pub snapshot_compression: Compression,
     /// `snapCount`: least number of txns between snapshots. Default 100,000, at least 2.
     pub snapshot_every_txns: u32,
     /// `preAllocSize`: by how much a log file grows ahead of what is written. Default 64 MiB.
     pub preallocate_bytes: u64,
+    /// `txnLogSizeLimitInKb`: a log file longer than this is followed by another. `None` (0 or less, the default) for no
+    /// limit.
+    pub log_bytes_max: Option<u64>,
     /// `forceSync`: fsync before anything is acknowledged. Default true.
     pub force_sync: bool,
     /// `fsync.warningthresholdms`: an fsync that takes longer is logged. Default 1 s.

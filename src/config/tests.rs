@@ -1,7 +1,7 @@
 //! Table-driven: what is written, and what becomes of it.
 
 use super::*;
-use crate::base::{Millis, ServerId};
+use crate::base::{Compression, Millis, ServerId};
 
 const TWO: &str =
     "dataDir=/d\ninitLimit=10\nsyncLimit=5\nserver.1=a:1:2;9\nserver.2=b:1:2;9\nserver.3=c:1:2;9\n";
@@ -30,6 +30,10 @@ fn defaults_are_those_of_zookeeper() {
     assert_eq!(config.connections.frame_bytes_max, 0xf_ffff);
     assert_eq!(config.admin.map(|admin| admin.listen.port), Some(8080));
     assert_eq!(config.metrics, None);
+    assert_eq!(
+        (config.storage.snapshot_compression, config.storage.log_bytes_max),
+        (Compression::None, None)
+    );
     assert!(config.storage.force_sync && config.storage.empty_may_vote && config.storage.create_directories);
     assert!(config.words.allow("srvr") && !config.words.allow("ruok"));
 }
@@ -91,6 +95,19 @@ fn the_dynamic_file_holds_the_members() {
 }
 
 #[test]
+fn snapshots_may_be_compressed_and_logs_limited() {
+    for (method, compression) in
+        [("", Compression::None), ("gz", Compression::Gzip), ("snappy", Compression::Snappy)]
+    {
+        let text = format!("dataDir=/d\nsnapshot.compression.method={method}\ntxnLogSizeLimitInKb=2\n");
+        let (config, warnings) = read(&text, &found(None)).expect("a good file");
+        assert_eq!(warnings, Vec::<String>::new());
+        assert_eq!(config.storage.snapshot_compression, compression);
+        assert_eq!(config.storage.log_bytes_max, Some(2048));
+    }
+}
+
+#[test]
 fn a_contradiction_is_refused_with_place_key_found_and_expected() {
     let cases = [
         ("clientPort=9", "zoo.cfg: dataDir is not set: expected a directory"),
@@ -105,6 +122,7 @@ fn a_contradiction_is_refused_with_place_key_found_and_expected() {
             "dataDir=/d\nminSessionTimeout=9\nmaxSessionTimeout=8",
             "zoo.cfg:2: minSessionTimeout=9: expected a minimum that is not above the maximum",
         ),
+        ("dataDir=/d\nsnapshot.compression.method=zip", "method=zip: expected gz, snappy or nothing"),
         ("dataDir=/d\nelectionAlg=0", "zoo.cfg:2: electionAlg=0: expected 3"),
         ("dataDir=/d\npeerType=king", "zoo.cfg:2: peerType=king: expected participant or observer"),
         ("dataDir=/d\nreconfigEnabled=yes", "zoo.cfg:2: reconfigEnabled=yes: expected true or false"),

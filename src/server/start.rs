@@ -433,11 +433,12 @@ fn open(
     let options = Options {
         prealloc_bytes: storage.preallocate_bytes,
         force_sync: storage.force_sync,
-        log_bytes_max: None,
+        log_bytes_max: storage.log_bytes_max,
         txn_bytes_max: config.connections.frame_bytes_max.saturating_mul(2),
         trust_empty: storage.trust_empty,
         db_autocreate: storage.empty_may_vote || start_mode == Some(StartMode::Bootstrap),
         dir_autocreate: storage.create_directories,
+        compression: storage.snapshot_compression,
     };
     let empty_body: Bytes = Tree::new().image().to_body();
     let (store, mut recovered) = Store::open(Arc::new(FileSystem), layout, options, empty_body)?;

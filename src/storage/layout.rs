@@ -3,16 +3,17 @@
 //! In: directories, and the names found in them. Out: paths, snapshots and logs by zxid.
 //!
 //! Always true:
-//! * exactly `log.<hex>` and `snapshot.<hex>` count; what only looks like them is warned about and left alone.
+//! * exactly `log.<hex>` and `snapshot.<hex>[.gz|.snappy]` count; what only looks like them is warned about and left alone.
 //!
 //! Not here: what stands in the files.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::compress::{split_suffix, suffix};
 use super::disk::{Disk, parent};
 use super::error::Error;
-use crate::base::{ServerId, Zxid};
+use crate::base::{Compression, ServerId, Zxid};
 
 /// The directory, below `dataDir` and `dataLogDir`, whose format this is.
 const VERSION_DIR: &str = "version-2";
@@ -48,8 +49,8 @@ pub(super) struct NamedFile {
     pub path: PathBuf,
     /// Its length.
     pub bytes: u64,
-    /// Whether a suffix says that it is compressed.
-    pub compressed: bool,
+    /// How it is compressed, as its suffix says.
+    pub compression: Compression,
 }
 
 impl Layout {
@@ -90,8 +91,8 @@ impl Layout {
 }
 
 /// The path of the snapshot at `zxid`.
-pub(super) fn snapshot_path(dir: &Path, zxid: Zxid) -> PathBuf {
-    dir.join(format!("snapshot.{:x}", zxid.0))
+pub(super) fn snapshot_path(dir: &Path, zxid: Zxid, compression: Compression) -> PathBuf {
+    dir.join(format!("snapshot.{:x}{}", zxid.0, suffix(compression)))
 }
 
 /// The path of the log that begins with `zxid`.
@@ -107,7 +108,7 @@ pub(super) fn list_snapshots(disk: &dyn Disk, dir: &Path) -> Result<Vec<NamedFil
 /// The logs of a directory, oldest first.
 pub(super) fn list_logs(disk: &dyn Disk, dir: &Path) -> Result<Vec<NamedFile>, Error> {
     let mut logs = list_named(disk, dir, "log.")?;
-    logs.retain(|log| !log.compressed);
+    logs.retain(|log| log.compression == Compression::None);
     Ok(logs)
 }
 
@@ -129,12 +130,9 @@ fn list_named(disk: &dyn Disk, dir: &Path, prefix: &str) -> Result<Vec<NamedFile
     for entry in disk.list(dir).map_err(Error::io("list", dir))? {
         let Some(rest) = entry.name.strip_prefix(prefix) else { continue };
         let path = dir.join(&entry.name);
-        let (hex, compressed) = match rest.strip_suffix(".gz").or_else(|| rest.strip_suffix(".snappy")) {
-            Some(hex) => (hex, true),
-            None => (rest, false),
-        };
+        let (hex, compression) = split_suffix(rest);
         match parse_hex(hex) {
-            Some(zxid) => files.push(NamedFile { zxid, path, bytes: entry.bytes, compressed }),
+            Some(zxid) => files.push(NamedFile { zxid, path, bytes: entry.bytes, compression }),
             None => tracing::warn!(file = %path.display(), "not used: the name is not one of ZooKeeper's"),
         }
     }
@@ -166,8 +164,8 @@ mod tests {
         disk.put(Path::new("/d/snapshot.100000000.gz"), b"");
         disk.put(Path::new("/d/snapshot.5.tmp"), b"");
         let found = list_snapshots(&disk, Path::new("/d")).unwrap();
-        let found: Vec<_> = found.iter().map(|file| (file.zxid.0, file.compressed)).collect();
-        assert_eq!(found, [(9, false), (0x1_0000_0000, true)]);
+        let found: Vec<_> = found.iter().map(|file| (file.zxid.0, file.compression)).collect();
+        assert_eq!(found, [(9, Compression::None), (0x1_0000_0000, Compression::Gzip)]);
     }
 
     #[test]

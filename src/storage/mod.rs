@@ -13,12 +13,13 @@
 //! | File | Format | Written by |
 //! | --- | --- | --- |
 //! | `version-2/log.<zxid>` | `entry` | `log` |
-//! | `version-2/snapshot.<zxid>` | `snapshot` | `snapshot`, `rewrite`, `recover` |
+//! | `version-2/snapshot.<zxid>[.gz\|.snappy]` | `snapshot`, `compress`, `snappy` | `snapshot`, `rewrite`, `recover` |
 //! | `version-2/acceptedEpoch`, `currentEpoch` | decimal text | `epochs` |
 //! | `<zoo.cfg>.dynamic.<version>`, `.next`, `.bak` | properties | `ensemble` |
 //! | `version-2/quorate-marker` | one line of text | `rewrite` |
 //! | `quorate.lock` | empty | `store` |
 
+mod compress;
 pub mod disk;
 mod ensemble;
 mod entry;
@@ -31,6 +32,7 @@ mod recover;
 mod replay;
 mod rewrite;
 pub mod sim_disk;
+mod snappy;
 mod snapshot;
 mod store;
 mod writer;

@@ -43,9 +43,12 @@ impl Snapshots {
     fn oldest_kept(&self, keep: usize) -> Result<Option<Zxid>, Error> {
         let snapshots = list_snapshots(&*self.disk, &self.dir)?;
         let mut whole = 0;
-        for file in snapshots.iter().rev().filter(|file| !file.compressed) {
-            if self.is_whole(file)? {
+        let mut last = None;
+        for file in snapshots.iter().rev() {
+            // One snapshot may be there in several forms, after the setting changed.
+            if last != Some(file.zxid) && self.is_whole(file)? {
                 whole += 1;
+                last = Some(file.zxid);
             }
             if whole == keep {
                 return Ok(Some(file.zxid));
@@ -55,9 +58,7 @@ impl Snapshots {
     }
 
     fn is_whole(&self, file: &NamedFile) -> Result<bool, Error> {
-        let io = || Error::io("read", &file.path);
-        let mut reader = self.disk.reader(&file.path).map_err(io())?;
-        match snapshot::check(&mut *reader, file.bytes).map_err(io())? {
+        match snapshot::check_file(&*self.disk, file)? {
             Ok(_) => Ok(true),
             Err(fault) => {
                 tracing::warn!(file = %file.path.display(), %fault, "snapshot is not whole and does not count");
@@ -81,6 +82,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::base::Compression;
     use crate::storage::sim_disk::SimDisk;
 
     const EMPTY: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, b'/'];
@@ -90,7 +92,7 @@ mod tests {
             zxid: Zxid(*zxid),
             path: PathBuf::from(format!("{kind}.{zxid:x}")),
             bytes: 0,
-            compressed: false,
+            compression: Compression::None,
         };
         zxids.iter().map(file).collect()
     }
@@ -112,14 +114,33 @@ mod tests {
     fn broken_snapshots_do_not_count() {
         let disk = SimDisk::new(1);
         let dir = PathBuf::from("/");
-        let snapshots = Snapshots::new(Arc::new(disk.clone()), dir.clone(), dir);
+        let snapshots = Snapshots::new(Arc::new(disk.clone()), dir.clone(), dir, Compression::Gzip);
         for zxid in 0..6 {
             snapshots.write(Zxid(zxid), 1, |out| out.write_all(EMPTY)).unwrap();
         }
-        disk.flip_bit(Path::new("/snapshot.3"), 40, 1);
+        disk.flip_bit(Path::new("/snapshot.3.gz"), 40, 1);
         let gone = snapshots.purge(1).unwrap();
-        assert_eq!(gone, [PathBuf::from("/snapshot.0"), PathBuf::from("/snapshot.1")]);
-        disk.flip_bit(Path::new("/snapshot.2"), 40, 1);
+        assert_eq!(gone, [PathBuf::from("/snapshot.0.gz"), PathBuf::from("/snapshot.1.gz")]);
+        disk.flip_bit(Path::new("/snapshot.2.gz"), 40, 1);
         assert_eq!(snapshots.purge(3).unwrap(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_snapshot_in_two_forms_counts_once() {
+        let disk = SimDisk::new(1);
+        for compression in [Compression::None, Compression::Gzip, Compression::Snappy] {
+            let snapshots =
+                Snapshots::new(Arc::new(disk.clone()), PathBuf::from("/"), PathBuf::from("/"), compression);
+            for zxid in 3..5 {
+                snapshots.write(Zxid(zxid), 1, |out| out.write_all(EMPTY)).unwrap();
+            }
+            assert_eq!(snapshots.purge(3).unwrap(), Vec::<PathBuf>::new());
+        }
+        let snapshots =
+            Snapshots::new(Arc::new(disk.clone()), PathBuf::from("/"), PathBuf::from("/"), Compression::None);
+        for zxid in 5..7 {
+            snapshots.write(Zxid(zxid), 1, |out| out.write_all(EMPTY)).unwrap();
+        }
+        assert_eq!(snapshots.purge(3).unwrap().len(), 3, "every form of the oldest");
     }
 }

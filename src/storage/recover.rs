@@ -17,7 +17,7 @@ use super::disk::{Disk, exists, remove_file};
 use super::error::Error;
 use super::layout::{Layout, NamedFile, create_dirs, list_logs, list_snapshots};
 use super::replay::{Replay, mend, replay};
-use super::snapshot::{self, BODY_START, Sections, Snapshots, TMP_PREFIX, write_file};
+use super::snapshot::{self, BODY_START, Head, Sections, Snapshots, TMP_PREFIX, write_file};
 use super::store::Options;
 use super::{ensemble, epochs, rewrite};
 use crate::base::{Recovered, RecoveredSnapshot, Zxid};
@@ -124,13 +124,8 @@ fn try_snapshot(
     logs: &[NamedFile],
     txn_bytes_max: u32,
 ) -> Result<Result<History, String>, Error> {
-    if file.compressed {
-        return Ok(Err("compressed snapshots are not supported".to_owned()));
-    }
-    let bytes = disk.read(&file.path).map_err(Error::io("read", &file.path))?;
-    let checked = snapshot::check(&mut &bytes[..], bytes.len() as u64);
-    let sections = match checked.map_err(Error::io("read", &file.path))? {
-        Ok(sections) => sections,
+    let (content, sections) = match snapshot::read_file(disk, file)? {
+        Ok(read) => read,
         Err(fault) => return Ok(Err(fault.to_string())),
     };
     let replay = replay(disk, logs, Some(file.zxid), txn_bytes_max)?;
@@ -139,7 +134,7 @@ fn try_snapshot(
         return Ok(Err(format!("it may show effects up to {needed}, but the log ends with {end}")));
     }
     let body_end = usize::try_from(sections.body_end).expect("the body is part of bytes in memory");
-    let body = Bytes::from(bytes).slice(BODY_START..body_end);
+    let body = Bytes::from(content).slice(BODY_START..body_end);
     let snapshot = RecoveredSnapshot { zxid: file.zxid, body, digest: sections.digest };
     Ok(Ok(History { snapshot: Some(snapshot), replay, may_vote: true }))
 }
@@ -154,7 +149,8 @@ fn last_shown(sections: &Sections) -> Option<Zxid> {
 fn first_snapshot(snapshots: &Snapshots, body: Bytes) -> Result<RecoveredSnapshot, Error> {
     let disk = &*snapshots.disk;
     let tmp = snapshots.dir.join(format!("{TMP_PREFIX}0.tmp"));
-    write_file(disk, &tmp, Zxid::ZERO, 0, |out| out.write_all(&body))?;
+    let head = Head { zxid: Zxid::ZERO, digest: 0, compression: snapshots.compression };
+    write_file(disk, &tmp, head, |out| out.write_all(&body))?;
     snapshots.publish(&tmp, Zxid::ZERO)?;
     Ok(RecoveredSnapshot { zxid: Zxid::ZERO, body, digest: None })
 }

@@ -10,14 +10,15 @@
 
 use std::path::{Path, PathBuf};
 
+use super::compress::{split_suffix, suffix};
 use super::disk::{Disk, exists, read_file, remove_file, replace_file};
 use super::entry;
 use super::epochs::shown;
 use super::error::Error;
 use super::layout::{Layout, NamedFile, list_logs, list_snapshots, snapshot_path};
 use super::replay::{cut, logs_for};
-use super::snapshot::{Snapshots, write_file};
-use crate::base::Zxid;
+use super::snapshot::{Head, Snapshots, write_file};
+use crate::base::{Compression, Zxid};
 
 /// The name, in the directory of snapshots, of one that is going to replace the history.
 const REPLACEMENT: &str = "quorate-replacement.tmp";
@@ -27,8 +28,8 @@ const REPLACEMENT: &str = "quorate-replacement.tmp";
 enum Marker {
     /// Everything above this zxid goes.
     Truncate(Zxid),
-    /// The snapshot at this zxid is the whole history; everything else goes.
-    Replace(Zxid),
+    /// The snapshot at this zxid, in this form, is the whole history; everything else goes.
+    Replace(Zxid, Compression),
 }
 
 /// Cuts everything above `zxid`. The log must be rolled.
@@ -58,11 +59,12 @@ pub(super) fn replace(
     let disk = &*snapshots.disk;
     let mut history = snapshots.history();
     let dir = layout.snapshots();
-    write_file(disk, &dir.join(REPLACEMENT), zxid, digest, |out| out.write_all(body))?;
+    let compression = snapshots.compression;
+    write_file(disk, &dir.join(REPLACEMENT), Head { zxid, digest, compression }, |out| out.write_all(body))?;
     disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
-    begin(disk, layout, Marker::Replace(zxid))?;
+    begin(disk, layout, Marker::Replace(zxid, compression))?;
     *history += 1;
-    redo_replace(disk, layout, zxid)?;
+    redo_replace(disk, layout, zxid, compression)?;
     end(disk, layout)
 }
 
@@ -78,7 +80,7 @@ pub(super) fn complete(disk: &dyn Disk, layout: &Layout, txn_bytes_max: u32) -> 
         tracing::warn!(marker = ?found, "an interrupted change of the history is completed");
         match found {
             Marker::Truncate(zxid) => redo_truncate(disk, layout, zxid, txn_bytes_max)?,
-            Marker::Replace(zxid) => redo_replace(disk, layout, zxid)?,
+            Marker::Replace(zxid, compression) => redo_replace(disk, layout, zxid, compression)?,
         }
         end(disk, layout)?;
     }
@@ -90,7 +92,7 @@ fn begin(disk: &dyn Disk, layout: &Layout, marker: Marker) -> Result<(), Error> 
     let path = layout.marker();
     let text = match marker {
         Marker::Truncate(zxid) => format!("truncate {:x}\n", zxid.0),
-        Marker::Replace(zxid) => format!("replace {:x}\n", zxid.0),
+        Marker::Replace(zxid, compression) => format!("replace {:x}{}\n", zxid.0, suffix(compression)),
     };
     replace_file(disk, &path, text.as_bytes()).map_err(Error::io("write", &path))
 }
@@ -101,11 +103,12 @@ fn end(disk: &dyn Disk, layout: &Layout) -> Result<(), Error> {
 }
 
 fn parse(bytes: &[u8]) -> Option<Marker> {
-    let (word, hex) = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.split_once(' ')?;
+    let (word, name) = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.split_once(' ')?;
+    let (hex, compression) = split_suffix(name);
     let zxid = Zxid(i64::from_str_radix(hex, 16).ok()?);
-    match word {
-        "truncate" => Some(Marker::Truncate(zxid)),
-        "replace" => Some(Marker::Replace(zxid)),
+    match (word, compression) {
+        ("truncate", Compression::None) => Some(Marker::Truncate(zxid)),
+        ("replace", compression) => Some(Marker::Replace(zxid, compression)),
         _ => None,
     }
 }
@@ -165,9 +168,9 @@ fn redo_truncate(disk: &dyn Disk, layout: &Layout, zxid: Zxid, txn_bytes_max: u3
     }
 }
 
-fn redo_replace(disk: &dyn Disk, layout: &Layout, zxid: Zxid) -> Result<(), Error> {
+fn redo_replace(disk: &dyn Disk, layout: &Layout, zxid: Zxid, compression: Compression) -> Result<(), Error> {
     let dir = layout.snapshots();
-    let (replacement, path) = (dir.join(REPLACEMENT), snapshot_path(&dir, zxid));
+    let (replacement, path) = (dir.join(REPLACEMENT), snapshot_path(&dir, zxid, compression));
     if exists(disk, &replacement).map_err(Error::io("read", &replacement))? {
         // Made durable with the removals below; until then the marker stands.
         disk.rename(&replacement, &path).map_err(Error::io("create", &path))?;
@@ -197,7 +200,9 @@ mod tests {
     #[test]
     fn markers_are_read_exactly() {
         assert_eq!(parse(b"truncate 1f\n"), Some(Marker::Truncate(Zxid(0x1f))));
-        assert_eq!(parse(b"replace 0\n"), Some(Marker::Replace(Zxid(0))));
+        assert_eq!(parse(b"replace 0\n"), Some(Marker::Replace(Zxid(0), Compression::None)));
+        assert_eq!(parse(b"replace a.gz\n"), Some(Marker::Replace(Zxid(10), Compression::Gzip)));
+        assert_eq!(parse(b"truncate a.gz\n"), None);
         for bytes in [&b"truncate 1f"[..], b"", b"cut 1\n", b"replace \n", b"replace x\n", b"\xff 1\n"] {
             assert_eq!(parse(bytes), None);
         }

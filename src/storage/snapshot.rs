@@ -1,6 +1,7 @@
 //! Snapshot files: the envelope around sessions, ACL table and nodes.
 //!
 //! In: a body that somebody writes, or a file. Out: a sealed file that appears whole or not at all, or its sections.
+//! Seals are over what a compressed file holds, not over its bytes.
 //!
 //! Always true:
 //! * a snapshot has its name only once its content is durable, and it is reported only once the name is;
@@ -15,10 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use adler2::Adler32;
 
+use super::compress::{Decoder, Encoder, is_damage};
 use super::disk::{Disk, DiskFile};
 use super::error::Error;
-use super::layout::snapshot_path;
-use crate::base::Zxid;
+use super::layout::{NamedFile, snapshot_path};
+use crate::base::{Compression, Zxid};
 
 /// "ZKSN", version 2, database -1.
 const HEADER: [u8; 16] = [0x5a, 0x4b, 0x53, 0x4e, 0, 0, 0, 2, 255, 255, 255, 255, 255, 255, 255, 255];
@@ -49,6 +51,8 @@ pub struct Snapshots {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
     pub(super) log_dir: PathBuf,
+    /// How snapshots are written; every kind is read.
+    pub(super) compression: Compression,
     shared: Arc<Shared>,
 }
 
@@ -70,19 +74,35 @@ pub(super) struct Sections {
     pub last_processed: Option<Zxid>,
 }
 
+/// What a snapshot is written with, besides its body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// The last txn in it.
+    pub zxid: Zxid,
+    /// Digest of the tree there; 0 at zxid 0, where it stands for "unknown".
+    pub digest: u64,
+    /// How the file is compressed; its name has to say so.
+    pub compression: Compression,
+}
+
 /// Where and why a file is no snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at offset {offset}")]
 pub(super) struct Fault {
-    /// Where.
+    /// Where in the file, or in what it holds if `what` says so.
     pub offset: u64,
     /// Why.
-    pub what: &'static str,
+    pub what: String,
 }
 
 impl Snapshots {
-    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, log_dir: PathBuf) -> Snapshots {
-        Snapshots { disk, dir, log_dir, shared: Arc::default() }
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        log_dir: PathBuf,
+        compression: Compression,
+    ) -> Snapshots {
+        Snapshots { disk, dir, log_dir, compression, shared: Arc::default() }
     }
 
     /// Writes the snapshot at `zxid` with the tree's digest there; `body` writes sessions, ACL table, nodes and end
@@ -95,7 +115,8 @@ impl Snapshots {
     ) -> Result<(), Error> {
         let history = *self.history();
         let tmp = self.dir.join(format!("{TMP_PREFIX}{:x}.tmp", zxid.0));
-        let written = write_file(&*self.disk, &tmp, zxid, digest, body).and_then(|()| {
+        let head = Head { zxid, digest, compression: self.compression };
+        let written = write_file(&*self.disk, &tmp, head, body).and_then(|()| {
             let guard = self.history();
             if *guard != history {
                 return Err(Error::Outdated { zxid });
@@ -111,7 +132,7 @@ impl Snapshots {
 
     /// Gives a file that is durable the name of the snapshot at `zxid`, durably.
     pub(super) fn publish(&self, tmp: &Path, zxid: Zxid) -> Result<(), Error> {
-        let path = snapshot_path(&self.dir, zxid);
+        let path = snapshot_path(&self.dir, zxid, self.compression);
         self.disk.rename(tmp, &path).map_err(Error::io("create", &path))?;
         self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))
     }
@@ -126,33 +147,32 @@ impl Snapshots {
 pub(super) fn write_file(
     disk: &dyn Disk,
     path: &Path,
-    zxid: Zxid,
-    digest: u64,
+    head: Head,
     body: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
 ) -> Result<(), Error> {
     let file = disk.create(path).map_err(Error::io("create", path))?;
-    let mut out = Sealer { file, offset: 0, gathered: Vec::new(), adler: Adler32::new() };
+    let pieces = Pieces { file, offset: 0, gathered: Vec::new() };
+    let mut out = Sealer { out: Encoder::new(head.compression, pieces), adler: Adler32::new() };
     let write = || {
         out.write_all(&HEADER)?;
         body(&mut out)?;
         out.seal()?;
-        out.write_all(&zxid.0.to_be_bytes())?;
+        out.write_all(&head.zxid.0.to_be_bytes())?;
         out.write_all(&DIGEST_VERSION.to_be_bytes())?;
-        out.write_all(&digest.to_be_bytes())?;
+        out.write_all(&head.digest.to_be_bytes())?;
         out.seal()?;
-        out.write_all(&zxid.0.to_be_bytes())?;
+        out.write_all(&head.zxid.0.to_be_bytes())?;
         out.seal()?;
-        out.flush()?;
-        out.file.sync()
+        let mut pieces = out.out.finish()?;
+        pieces.flush()?;
+        pieces.file.sync()
     };
     write().map_err(Error::io("write", path))
 }
 
-/// Writes to a file, and knows the checksum of all that was written.
+/// Compresses what is written, and knows the checksum of it.
 struct Sealer {
-    file: Box<dyn DiskFile>,
-    offset: u64,
-    gathered: Vec<u8>,
+    out: Encoder<Pieces>,
     adler: Adler32,
 }
 
@@ -166,7 +186,26 @@ impl Sealer {
 
 impl io::Write for Sealer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.adler.write_slice(bytes);
+        let size = self.out.write(bytes)?;
+        self.adler.write_slice(&bytes[..size]);
+        Ok(size)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Hands bytes to a file, in pieces.
+#[derive(Debug)]
+struct Pieces {
+    file: Box<dyn DiskFile>,
+    offset: u64,
+    gathered: Vec<u8>,
+}
+
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.gathered.extend_from_slice(bytes);
         if self.gathered.len() >= PIECE_BYTES {
             self.flush()?;
@@ -182,30 +221,86 @@ impl io::Write for Sealer {
     }
 }
 
-/// Checks every seal of a file of `len` bytes, and tells its sections.
-pub(super) fn check(reader: &mut dyn Read, len: u64) -> io::Result<Result<Sections, Fault>> {
-    if len < (HEADER.len() + BODY_BYTES_MIN + SEAL_BYTES) as u64 {
-        return Ok(Err(Fault { offset: len, what: "the file ends too early" }));
+/// Reads a file through, in bounded memory, and tells its sections or what is wrong with it.
+pub(super) fn check_file(disk: &dyn Disk, file: &NamedFile) -> Result<Result<Sections, Fault>, Error> {
+    let mut decoder = open(disk, file)?;
+    let checked = check(&mut decoder);
+    judge(file, &decoder, checked)
+}
+
+/// Everything that a file holds, uncompressed, and its sections; or what is wrong with it.
+pub(super) fn read_file(
+    disk: &dyn Disk,
+    file: &NamedFile,
+) -> Result<Result<(Vec<u8>, Sections), Fault>, Error> {
+    let mut decoder = open(disk, file)?;
+    let mut content = Vec::new();
+    if file.compression == Compression::None {
+        content.reserve_exact(usize::try_from(file.bytes).unwrap_or(0));
     }
-    let window_bytes = usize::try_from(len).unwrap_or(usize::MAX).min(WINDOW_BYTES);
-    let mut left = len - window_bytes as u64;
-    let mut adler = Adler32::new();
-    let mut first = Vec::new();
-    let mut piece = vec![0; PIECE_BYTES];
-    while left > 0 {
-        let size = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
-        reader.read_exact(&mut piece[..size])?;
-        adler.write_slice(&piece[..size]);
-        first.extend_from_slice(&piece[..size.min(HEADER.len().saturating_sub(first.len()))]);
-        left -= size as u64;
+    let read = decoder.read_to_end(&mut content).map(|_| Ok(()));
+    if let Err(fault) = judge(file, &decoder, read)? {
+        return Ok(Err(fault));
     }
-    let mut window = vec![0; window_bytes];
-    reader.read_exact(&mut window)?;
-    first.extend_from_slice(&window[..HEADER.len().saturating_sub(first.len())]);
-    if first[..8] != HEADER[..8] {
-        return Ok(Err(Fault { offset: 0, what: "the header is not that of a snapshot" }));
+    let checked = check(&mut &content[..]);
+    Ok(judge(file, &decoder, checked)?.map(|sections| (content, sections)))
+}
+
+fn open(disk: &dyn Disk, file: &NamedFile) -> Result<Decoder, Error> {
+    let reader = disk.reader(&file.path).map_err(Error::io("read", &file.path))?;
+    Ok(Decoder::new(file.compression, reader))
+}
+
+/// Tells damage of a compressed file from an error of the disk.
+fn judge<T>(
+    file: &NamedFile,
+    decoder: &Decoder,
+    outcome: io::Result<Result<T, Fault>>,
+) -> Result<Result<T, Fault>, Error> {
+    let is_compressed = file.compression != Compression::None;
+    match outcome {
+        Ok(Err(fault)) if is_compressed => {
+            let what = format!("{} in what is compressed,", fault.what);
+            Ok(Err(Fault { what, ..fault }))
+        }
+        Ok(checked) => Ok(checked),
+        Err(err) if is_compressed && is_damage(&err) => {
+            let what = format!("the compressed stream cannot be read ({err})");
+            Ok(Err(Fault { offset: decoder.file_offset(), what }))
+        }
+        Err(err) => Err(Error::io("read", &file.path)(err)),
     }
-    Ok(tell(&Window { bytes: &window, start: len - window_bytes as u64, adler }))
+}
+
+/// Checks every seal of a stream, and tells its sections.
+fn check(reader: &mut dyn Read) -> io::Result<Result<Sections, Fault>> {
+    let mut held = vec![0; WINDOW_BYTES + PIECE_BYTES];
+    let (mut size, mut start, mut adler) = (0, 0, Adler32::new());
+    loop {
+        match reader.read(&mut held[size..]) {
+            Ok(0) => break,
+            Ok(more) => size += more,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            Err(err) => return Err(err),
+        }
+        let Some(passed) = size.checked_sub(WINDOW_BYTES) else { continue };
+        if start == 0 && held[..8] != HEADER[..8] {
+            break;
+        }
+        adler.write_slice(&held[..passed]);
+        held.copy_within(passed..size, 0);
+        start += passed as u64;
+        size = WINDOW_BYTES;
+    }
+    let window = &held[..size];
+    if start == 0 && (size < 8 || window[..8] != HEADER[..8]) {
+        let what = "the header is not that of a snapshot".to_owned();
+        return Ok(Err(Fault { offset: 0, what }));
+    }
+    if start == 0 && size < HEADER.len() + BODY_BYTES_MIN + SEAL_BYTES {
+        return Ok(Err(Fault { offset: size as u64, what: "the file ends too early".to_owned() }));
+    }
+    Ok(tell(&Window { bytes: window, start, adler }))
 }
 
 /// The end of a file, and the checksum of what is before it.
@@ -239,7 +334,7 @@ fn tell(window: &Window<'_>) -> Result<Sections, Fault> {
         }
     }
     let offset = window.start + window.bytes.len() as u64;
-    Err(Fault { offset, what: "no end of nodes with a fitting checksum was found" })
+    Err(Fault { offset, what: "no end of nodes with a fitting checksum was found".to_owned() })
 }
 
 fn sections(window: &Window<'_>, shape: Shape, body_end: usize) -> Result<Sections, Fault> {
@@ -272,8 +367,8 @@ impl Window<'_> {
         seal[..8].copy_from_slice(&u64::from(adler.checksum()).to_be_bytes());
         seal[8..].copy_from_slice(&END_MARK);
         let offset = self.start + at as u64;
-        let fault = Fault { offset, what: "a checksum does not fit what is before it" };
-        if self.bytes[at..at + SEAL_BYTES] == seal { Ok(()) } else { Err(fault) }
+        let what = "a checksum does not fit what is before it".to_owned();
+        if self.bytes[at..at + SEAL_BYTES] == seal { Ok(()) } else { Err(Fault { offset, what }) }
     }
 }
 
@@ -285,18 +380,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::storage::layout::list_snapshots;
     use crate::storage::sim_disk::SimDisk;
 
     const EMPTY: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, b'/'];
 
     fn check_bytes(bytes: &[u8]) -> Result<Sections, Fault> {
-        check(&mut &bytes[..], bytes.len() as u64).unwrap()
+        check(&mut &bytes[..]).unwrap()
     }
 
     fn file(body: &[u8], zxid: i64, digest: u64) -> Vec<u8> {
         let disk = SimDisk::new(1);
-        write_file(&disk, Path::new("/s"), Zxid(zxid), digest, |out| out.write_all(body)).unwrap();
+        let head = Head { zxid: Zxid(zxid), digest, compression: Compression::None };
+        write_file(&disk, Path::new("/s"), head, |out| out.write_all(body)).unwrap();
         disk.read(Path::new("/s")).unwrap()
+    }
+
+    fn snapshots(disk: &SimDisk, compression: Compression) -> Snapshots {
+        Snapshots::new(Arc::new(disk.clone()), PathBuf::from("/"), PathBuf::from("/"), compression)
     }
 
     fn seal(bytes: &mut Vec<u8>) {
@@ -359,7 +460,7 @@ mod tests {
     #[test]
     fn a_body_that_fails_leaves_nothing() {
         let disk = SimDisk::new(1);
-        let snapshots = Snapshots::new(Arc::new(disk.clone()), PathBuf::from("/"), PathBuf::from("/"));
+        let snapshots = snapshots(&disk, Compression::None);
         let error = snapshots.write(Zxid(1), 0, |_| Err(io::Error::other("no body"))).unwrap_err();
         assert_eq!(error.to_string(), "write /quorate-snapshot.1.tmp: no body");
         assert_eq!(disk.files(), []);
@@ -371,13 +472,45 @@ mod tests {
     #[test]
     fn a_snapshot_of_a_replaced_history_is_dropped() {
         let disk = SimDisk::new(1);
-        let snapshots = Snapshots::new(Arc::new(disk.clone()), PathBuf::from("/"), PathBuf::from("/"));
+        let snapshots = snapshots(&disk, Compression::None);
         let late = snapshots.write(Zxid(1), 0, |out| {
             *snapshots.history() += 1;
             out.write_all(EMPTY)
         });
         assert!(matches!(late, Err(Error::Outdated { zxid: Zxid(1) })));
         assert_eq!(disk.files(), []);
+    }
+
+    #[test]
+    fn compressed_files_hold_the_same_and_damage_is_found() {
+        let body = [&[5; 90_000], EMPTY].concat();
+        for compression in [Compression::None, Compression::Gzip, Compression::Snappy] {
+            let disk = SimDisk::new(1);
+            snapshots(&disk, compression).write(Zxid(9), 77, |out| out.write_all(&body)).unwrap();
+            let files = list_snapshots(&disk, Path::new("/")).unwrap();
+            let [file] = &files[..] else { panic!("{files:?}") };
+            assert_eq!((file.zxid, file.compression), (Zxid(9), compression));
+            let (content, sections) = read_file(&disk, file).unwrap().unwrap();
+            assert_eq!(check_file(&disk, file).unwrap().unwrap(), sections);
+            assert_eq!(&content[BODY_START..sections.body_end as usize], &body[..]);
+
+            let whole = disk.read(&file.path).unwrap();
+            for at in (0..whole.len()).step_by(whole.len() / 300 + 1) {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 0x10;
+                disk.put(&file.path, &bytes);
+                // Some bits say nothing: times and padding of gzip, the database id of a plain file.
+                let is_plain_id = compression == Compression::None && (8..16).contains(&at);
+                let is_harmless = |read: &(Vec<u8>, Sections)| *read == (content.clone(), sections.clone());
+                let read = read_file(&disk, file).unwrap();
+                let is_told = read.as_ref().map_or(true, is_harmless) || is_plain_id;
+                assert!(is_told, "{compression:?} {at}");
+                assert_eq!(check_file(&disk, file).unwrap().is_ok(), read.is_ok(), "{compression:?} {at}");
+                disk.put(&file.path, &whole[..at]);
+                let fault = check_file(&disk, file).unwrap().unwrap_err();
+                assert!(fault.offset <= body.len() as u64 + 200, "{compression:?} {at} {fault}");
+            }
+        }
     }
 
     proptest! {

@@ -21,7 +21,7 @@ use super::log::Log;
 use super::recover::{prepare_dirs, recover};
 use super::snapshot::Snapshots;
 use super::{ensemble, epochs, rewrite};
-use crate::base::{Epochs, Recovered, Write, WriteSeq};
+use crate::base::{Compression, Epochs, Recovered, Write, WriteSeq};
 
 /// How files are written and judged. The defaults are Apache ZooKeeper's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Options {
     pub db_autocreate: bool,
     /// `datadir.autocreate`: missing directories are created.
     pub dir_autocreate: bool,
+    /// `snapshot.compression.method`: how snapshots are written; every kind is read.
+    pub compression: Compression,
 }
 
 impl Default for Options {
@@ -52,6 +54,7 @@ impl Default for Options {
             trust_empty: false,
             db_autocreate: true,
             dir_autocreate: true,
+            compression: Compression::None,
         }
     }
 }
@@ -80,7 +83,7 @@ impl Store {
     ) -> Result<(Store, Recovered), Error> {
         prepare_dirs(&*disk, &layout, &options)?;
         let locks = lock(&*disk, &layout)?;
-        let snapshots = Snapshots::new(disk.clone(), layout.snapshots(), layout.logs());
+        let snapshots = Snapshots::new(disk.clone(), layout.snapshots(), layout.logs(), options.compression);
         let recovered = recover(&snapshots, &layout, &options, empty_body)?;
         let log = Log::new(disk, layout.logs(), options.clone(), recovered.last_zxid());
         let store = Store {

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::storage::sim_disk::{DiskFaults, SimDisk};
+use crate::storage::snapshot::{Head, write_file};
 
 const EMPTY: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, b'/'];
 const OTHER: &[u8] = &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, b'/'];
@@ -172,7 +173,8 @@ fn a_snapshot_that_shows_more_than_the_log_holds_is_not_used() {
     drop(store);
     // As Apache ZooKeeper writes it while txns go on: the name says 2, the sections say 9.
     let path = Path::new("/data/version-2/snapshot.2");
-    crate::storage::snapshot::write_file(&disk, path, Zxid(9), 7, |out| out.write_all(OTHER)).unwrap();
+    let head = Head { zxid: Zxid(9), digest: 7, compression: Compression::None };
+    write_file(&disk, path, head, |out| out.write_all(OTHER)).unwrap();
     let (mut store, recovered) = open(&disk);
     assert_eq!(recovered.snapshot.map(|it| it.zxid), Some(Zxid::ZERO));
     perform(&mut store, appends(5..=9)).unwrap();

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::super::*;
 use crate::base::rng::Rng;
-use crate::base::{Epoch, ServerId, Zxid};
+use crate::base::{Compression, Epoch, ServerId, Zxid};
 use crate::storage::sim_disk::{DiskFaults, SimDisk};
 
 /// Batches of one script.
@@ -124,8 +124,20 @@ fn append(zxid: Zxid, rng: &mut Rng) -> Write {
     Write::Append { zxid, txn: txn.into() }
 }
 
+/// What a server does, and how it writes snapshots.
+#[derive(Debug)]
+struct Script {
+    steps: Vec<Step>,
+    compression: Compression,
+}
+
 /// Writes as a server may ask for them.
-fn script(rng: &mut Rng) -> Vec<Step> {
+fn script(seed: u64) -> Script {
+    let compressions = [Compression::None, Compression::Gzip, Compression::Snappy];
+    Script { steps: steps(&mut Rng::new(seed)), compression: compressions[seed as usize % 3] }
+}
+
+fn steps(rng: &mut Rng) -> Vec<Step> {
     let mut model = Model::new();
     let mut steps = Vec::new();
     let mut version = 0;
@@ -182,18 +194,19 @@ fn script(rng: &mut Rng) -> Vec<Step> {
     steps
 }
 
-fn open(disk: &SimDisk) -> Result<(Store, Recovered), Error> {
+fn open(disk: &SimDisk, compression: Compression) -> Result<(Store, Recovered), Error> {
     // Two directories: no sync of one makes names in the other durable.
     let layout = Layout { log_dir: "/log".into(), ..Layout::in_dir(Path::new("/data"), ServerId(1)) };
-    let options = Options { prealloc_bytes: 512, log_bytes_max: Some(700), ..Options::default() };
+    let options =
+        Options { prealloc_bytes: 512, log_bytes_max: Some(700), compression, ..Options::default() };
     Store::open(Arc::new(disk.clone()), layout, options, empty())
 }
 
 /// Performs a script until something fails; answers what is reported as durable, and what was under way.
-fn run(disk: &SimDisk, steps: &[Step]) -> (Model, Vec<Write>) {
+fn run(disk: &SimDisk, script: &Script) -> (Model, Vec<Write>) {
     let mut model = Model::new();
-    let Ok((mut store, _)) = open(disk) else { return (model, Vec::new()) };
-    for step in steps {
+    let Ok((mut store, _)) = open(disk, script.compression) else { return (model, Vec::new()) };
+    for step in &script.steps {
         let done = match step {
             Step::Batch(writes) => {
                 let numbered: Vec<_> = (1..).map(WriteSeq).zip(writes.iter().cloned()).collect();
@@ -216,9 +229,9 @@ fn run(disk: &SimDisk, steps: &[Step]) -> (Model, Vec<Write>) {
     (model, Vec::new())
 }
 
-/// Starts after a crash, goes on writing, and starts again.
+/// Starts after a crash, goes on writing, and starts again; in between the setting for snapshots is another.
 fn check(disk: &SimDisk, durable: &Model, under_way: &[Write], context: &str) {
-    let (mut store, found) = open(disk).unwrap_or_else(|err| panic!("{context}: {err}"));
+    let (mut store, found) = open(disk, Compression::Snappy).unwrap_or_else(|err| panic!("{context}: {err}"));
     let fits = durable.prefixes(under_way).iter().any(|state| state.agrees(&found));
     assert!(fits, "{context}: found {found:#?}\ndurable {durable:#?}\nunder way {under_way:#?}");
 
@@ -227,7 +240,7 @@ fn check(disk: &SimDisk, durable: &Model, under_way: &[Write], context: &str) {
     store.perform(&[(WriteSeq(1), write)]).unwrap_or_else(|err| panic!("{context}: {err}"));
     drop(store);
     disk.crash();
-    let (_, again) = open(disk).unwrap_or_else(|err| panic!("{context}: {err}"));
+    let (_, again) = open(disk, Compression::None).unwrap_or_else(|err| panic!("{context}: {err}"));
     assert_eq!(again.last_zxid(), next, "{context}");
     assert_eq!(again.txns.len(), found.txns.len() + 1, "{context}");
 }
@@ -239,14 +252,14 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn power_fails_after_every_operation() {
     for seed in seeds() {
-        let steps = script(&mut Rng::new(seed));
+        let script = script(seed);
         let whole = SimDisk::new(seed);
-        let (model, under_way) = run(&whole, &steps);
+        let (model, under_way) = run(&whole, &script);
         assert!(under_way.is_empty() && model != Model::new(), "the script runs to its end");
         for ops in 0..whole.ops() {
             let disk = SimDisk::new(seed ^ ops << 32);
             disk.power_off_after(ops);
-            let (durable, under_way) = run(&disk, &steps);
+            let (durable, under_way) = run(&disk, &script);
             disk.crash();
             check(&disk, &durable, &under_way, &format!("seed {seed}, power off after {ops}"));
         }
@@ -256,19 +269,19 @@ fn power_fails_after_every_operation() {
 #[test]
 fn power_fails_again_during_the_start() {
     for seed in seeds() {
-        let steps = script(&mut Rng::new(seed));
+        let script = script(seed);
         let whole = SimDisk::new(seed);
-        run(&whole, &steps);
+        run(&whole, &script);
         let mut rng = Rng::new(seed);
         for _ in 0..40 {
             let ops = rng.below(whole.ops());
             let disk = SimDisk::new(rng.next_u64());
             disk.power_off_after(ops);
-            let (durable, under_way) = run(&disk, &steps);
+            let (durable, under_way) = run(&disk, &script);
             disk.crash();
             for again in 0..rng.below(8) {
                 disk.power_off_after(again);
-                drop(open(&disk));
+                drop(open(&disk, script.compression));
                 disk.crash();
             }
             check(&disk, &durable, &under_way, &format!("seed {seed}, power off after {ops}"));
@@ -279,16 +292,16 @@ fn power_fails_again_during_the_start() {
 #[test]
 fn writes_and_syncs_fail() {
     for seed in seeds() {
-        let steps = script(&mut Rng::new(seed));
+        let script = script(seed);
         for round in 0..20 {
             let disk = SimDisk::new(seed ^ round << 32);
-            drop(open(&disk));
+            drop(open(&disk, script.compression));
             disk.set_faults(DiskFaults {
                 write_per_mille: 20,
                 sync_per_mille: 20,
                 capacity_bytes: Some(1_500),
             });
-            let (durable, under_way) = run(&disk, &steps);
+            let (durable, under_way) = run(&disk, &script);
             disk.set_faults(DiskFaults::default());
             disk.crash();
             check(&disk, &durable, &under_way, &format!("seed {seed}, round {round}"));
@@ -300,15 +313,15 @@ fn writes_and_syncs_fail() {
 fn a_flipped_bit_is_found_or_does_no_harm() {
     let (mut used, mut refused) = (0, 0);
     for seed in seeds() {
-        let steps = script(&mut Rng::new(seed));
+        let script = script(seed);
         for round in 0..40 {
             let disk = SimDisk::new(seed ^ round << 32);
-            let (model, _) = run(&disk, &steps);
+            let (model, _) = run(&disk, &script);
             let is_history = |path: &Path| {
                 path.to_str().is_some_and(|path| path.contains("/log.") || path.contains("/snapshot."))
             };
             let Some(flipped) = disk.flip_any_bit(is_history) else { continue };
-            match open(&disk) {
+            match open(&disk, script.compression) {
                 Err(_) => refused += 1,
                 Ok((_, found)) => {
                     used += 1;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::super::*;
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::storage::sim_disk::SimDisk;
+use crate::storage::snapshot::{Head, write_file};
 
 /// A copy of `tests/data/zookeeper-3.9.5/<name>`, with padding behind the logs.
 fn sample(name: &str) -> SimDisk {
@@ -70,7 +71,8 @@ fn the_seals_of_an_empty_trees_snapshot_are_written_alike() {
     let bytes = disk.read(&file(&disk, "snapshot.0")).unwrap();
     let path = Path::new("/d/ours");
     let body = &bytes[16..597];
-    crate::storage::snapshot::write_file(&disk, path, Zxid::ZERO, 0, |out| out.write_all(body)).unwrap();
+    let head = Head { zxid: Zxid::ZERO, digest: 0, compression: Compression::None };
+    write_file(&disk, path, head, |out| out.write_all(body)).unwrap();
     assert_eq!(disk.read(path).unwrap(), bytes);
 }
 
