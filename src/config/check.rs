@@ -280,6 +280,7 @@ impl Checker<'_> {
         Changes {
             reconfig_enabled: self.flag("reconfigEnabled").unwrap_or(false),
             ttl_nodes: self.flag("extendedTypesEnabled").unwrap_or(false),
+            enforce_quota: self.flag("enforceQuota").unwrap_or(false),
             reap_every: self.millis("znode.container.checkIntervalMs", 60_000),
         }
     }

@@ -174,6 +174,8 @@ pub struct Changes {
     pub reconfig_enabled: bool,
     /// `extendedTypesEnabled`: nodes may have a time to live. Default false.
     pub ttl_nodes: bool,
+    /// `enforceQuota`: writes beyond the hard limit of a quota are refused. Default false.
+    pub enforce_quota: bool,
     /// `znode.container.checkIntervalMs`: how often containers and nodes with a time to live are looked at.
     /// Default 60 s.
     pub reap_every: Millis,

@@ -8,12 +8,14 @@
 //!
 //! Not here: what is counted over time (`stats`), how facts become text (`words`, `server::metrics`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::base::{Ensemble, Epochs, Millis, ServerId, Zxid};
+use crate::tree::NamespaceQuotas;
 use crate::zab::effects::Status;
 
 /// How long an answer may take.
@@ -42,6 +44,8 @@ pub struct Facts {
     pub tree: TreeFacts,
     /// Sessions known here.
     pub sessions: u64,
+    /// Writes that were refused for a quota, by its top-level node.
+    pub quota_refusals: BTreeMap<String, u64>,
     /// Requests of clients in progress.
     pub outstanding: u64,
     /// The membership in force.
@@ -69,6 +73,8 @@ pub struct TreeFacts {
     pub bytes: u64,
     /// Remembered digests, oldest first.
     pub digests: Vec<(Zxid, u64)>,
+    /// Quotas by top-level node.
+    pub quotas: BTreeMap<String, NamespaceQuotas>,
 }
 
 /// A learner as its leader sees it.

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 
 use super::facts::Facts;
 use super::stats::{Stats, Summary};
+use crate::tree::NamespaceQuotas;
 use crate::zab::effects::Status;
 
 /// One number, or one measured value.
@@ -32,6 +33,10 @@ pub enum Value {
     Float(f64),
     /// A number that only grows.
     Counter(u64),
+    /// One gauge for each key.
+    GaugeSet(Vec<(String, i64)>),
+    /// One counter for each key.
+    CounterSet(Vec<(String, i64)>),
     /// Count, sum and extremes of a measured value.
     Basic(Measured),
     /// The same, and its distribution.
@@ -77,6 +82,7 @@ impl Descriptors {
 pub fn collect(facts: &Facts, stats: &Stats, connections: usize, descriptors: Descriptors) -> Vec<Metric> {
     let mut metrics = gauges(facts, stats, connections, descriptors);
     metrics.extend(of_leader(facts, stats));
+    metrics.extend(of_quotas(facts));
     let counter =
         |name, counter: &super::stats::Counter| Metric { name, value: Value::Counter(counter.count()) };
     metrics.extend([
@@ -169,6 +175,23 @@ fn of_leader(facts: &Facts, stats: &Stats) -> Vec<Metric> {
     metrics
 }
 
+/// Sets without a member are left out, as in ZooKeeper.
+fn of_quotas(facts: &Facts) -> Vec<Metric> {
+    let set = |name, of: &dyn Fn(&NamespaceQuotas) -> Option<i64>| {
+        let quotas = facts.tree.quotas.iter();
+        let values = quotas.filter_map(|(namespace, quotas)| Some((namespace.clone(), of(quotas)?)));
+        Metric { name, value: Value::GaugeSet(values.collect()) }
+    };
+    let refused = facts.quota_refusals.iter().map(|(namespace, count)| (namespace.clone(), signed(*count)));
+    vec![
+        set("quota_bytes_limit_per_namespace", &|quotas| Some(quotas.limits?.bytes)),
+        set("quota_bytes_usage_per_namespace", &|quotas| Some(quotas.used?.bytes)),
+        set("quota_count_limit_per_namespace", &|quotas| Some(quotas.limits?.count)),
+        set("quota_count_usage_per_namespace", &|quotas| Some(quotas.used?.count)),
+        Metric { name: "quota_exceeded_error_per_namespace", value: Value::CounterSet(refused.collect()) },
+    ]
+}
+
 fn measured(summary: &Summary) -> Measured {
     Measured {
         count: summary.count(),
@@ -211,6 +234,12 @@ pub fn to_mntr(metrics: &[Metric]) -> String {
                 line(name, value);
                 continue;
             }
+            Value::GaugeSet(values) | Value::CounterSet(values) => {
+                for (key, value) in values {
+                    line(&format!("{key}_{name}"), value);
+                }
+                continue;
+            }
             Value::Basic(measured) => (measured, false),
             Value::Advanced(measured) => (measured, true),
         };
@@ -237,6 +266,8 @@ pub fn to_prometheus(metrics: &[Metric]) -> String {
             Value::Gauge(value) => ("gauge", format!("{name} {value}.0\n")),
             Value::Float(value) => ("gauge", format!("{name} {}\n", decimal(*value))),
             Value::Counter(value) => ("counter", format!("{name} {value}.0\n")),
+            Value::GaugeSet(values) => ("gauge", keyed(name, values)),
+            Value::CounterSet(values) => ("counter", keyed(name, values)),
             Value::Basic(measured) => ("summary", summary(name, measured, &[("0.5", 0)])),
             Value::Advanced(measured) => {
                 ("summary", summary(name, measured, &[("0.5", 0), ("0.9", 1), ("0.99", 3)]))
@@ -245,6 +276,14 @@ pub fn to_prometheus(metrics: &[Metric]) -> String {
         write!(out, "# HELP {name} {name}\n# TYPE {name} {kind}\n{text}").expect("a string takes it");
     }
     out
+}
+
+fn keyed(name: &str, values: &[(String, i64)]) -> String {
+    let line = |(key, value): &(String, i64)| {
+        let key = key.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        format!("{name}{{key=\"{key}\",}} {value}.0\n")
+    };
+    values.iter().map(line).collect()
 }
 
 fn summary(name: &str, measured: &Measured, quantiles: &[(&str, usize)]) -> String {
@@ -267,6 +306,16 @@ mod tests {
         for (value, want) in [(0.0, "0.0"), (3.505, "3.505"), (0.45714, "0.4571"), (12.0, "12.0")] {
             assert_eq!(decimal(value), want);
         }
+    }
+
+    #[test]
+    fn a_set_has_one_line_for_each_key_in_both_texts() {
+        let values = vec![("a".to_owned(), -1), ("b\"\\c".to_owned(), 7)];
+        let metrics = [Metric { name: "quota_x", value: Value::GaugeSet(values) }];
+        assert_eq!(to_mntr(&metrics), "zk_a_quota_x\t-1\nzk_b\"\\c_quota_x\t7\n");
+        let want = "# HELP quota_x quota_x\n# TYPE quota_x gauge\nquota_x{key=\"a\",} -1.0\n\
+                    quota_x{key=\"b\\\"\\\\c\",} 7.0\n";
+        assert_eq!(to_prometheus(&metrics), want);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::read::Local;
 use crate::base::{ConnId, Ensemble, LinkId, Millis, ServerId, SessionId, Write, WriteSeq, Zxid};
 use crate::proto::{ConnectRequest, ConnectResponse, Id, Op, Request};
-use crate::tree::Image;
+use crate::tree::{Image, Passed};
 use crate::zab::effects::Status;
 use crate::zab::packet::Packet;
 use crate::zab::vote::Notification;
@@ -114,6 +114,8 @@ pub enum Effect {
     Status(Status),
     /// The membership in force changed.
     Ensemble(Ensemble),
+    /// A write passed a limit of a quota, or was refused for it.
+    LimitPassed(Passed),
     /// The answer to `Event::Transfer`.
     Transferred(Result<ServerId, String>),
 }

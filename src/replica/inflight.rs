@@ -25,6 +25,8 @@ pub struct Known {
     pub acl: Arc<[Acl]>,
     /// Its stat.
     pub stat: StatPersisted,
+    /// Bytes of its data; 0 for null.
+    pub data_bytes: u32,
     /// How many children it has.
     pub children: u32,
 }
@@ -194,6 +196,7 @@ impl Known {
             prefix: node.digest_prefix(),
             acl: Arc::clone(node.acl()),
             stat: *node.stat_persisted(),
+            data_bytes: node.data().map_or(0, <[u8]>::len) as u32,
             children: node.child_count(),
         }
     }

@@ -7,6 +7,8 @@
 //!
 //! Not here: names of metrics (`server::metrics`).
 
+use std::collections::BTreeMap;
+
 use super::machine::{Replica, Role};
 use crate::base::{Ensemble, Epochs, SessionId, Zxid};
 use crate::tree::Tree;
@@ -43,6 +45,8 @@ pub struct Inspect {
     pub request_count: usize,
     /// Writes that are proposed, or forwarded, and not applied.
     pub outstanding_count: usize,
+    /// Writes that were refused for a quota, by its top-level node.
+    pub quota_refusals: BTreeMap<String, u64>,
 }
 
 /// What changes with nearly every step.
@@ -88,6 +92,7 @@ impl Replica {
             client_count: self.clients.count(),
             request_count: self.clients.turn_count(),
             outstanding_count,
+            quota_refusals: self.quota_refusals.clone(),
         })
     }
 

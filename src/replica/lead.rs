@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::event::Effect;
 use super::inflight::InFlight;
 use super::machine::{Origin, Replica, Role, decode, in_ms};
 use super::prepare::{Asked, Asker, Ground, prepare};
@@ -20,7 +21,7 @@ use crate::base::{ConnId, LinkId, Millis, Now, ServerId, SessionId, Zxid};
 use crate::proto::request::ReconfigRequest;
 use crate::proto::{ErrorCode, Id, Op, Request};
 use crate::session::Tracker;
-use crate::tree::{Applied, NodeKind, NodeRef, Outcome, Txn, TxnBody, TxnHeader};
+use crate::tree::{Applied, LimitKind, NodeKind, NodeRef, Outcome, Txn, TxnBody, TxnHeader};
 use crate::zab::packet::{Forwarded, Proposal};
 use crate::zab::{ReconfigError, Zab};
 
@@ -271,6 +272,12 @@ impl Replica {
         let mut txn = decided.to_txn(header);
         let mut bytes = txn.to_bytes();
         let mut changed = decided.changed;
+        for passed in decided.passed {
+            if passed.limit_kind == LimitKind::Hard {
+                *self.quota_refusals.entry(passed.namespace().to_owned()).or_default() += 1;
+            }
+            self.fx.push(Effect::LimitPassed(passed));
+        }
         if bytes.len() > TXN_BYTES_MAX {
             let err = ErrorCode::MarshallingError.as_wire();
             txn = Txn { header, body: TxnBody::Error { err }, digest: None };

@@ -9,7 +9,7 @@
 //!
 //! Not here: agreement (`zab`), what a request does (`prepare`), reads (`read`), sockets and files.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,6 +43,8 @@ pub struct Replica {
     pub(super) status: Status,
     /// Connections whose syncs are on their way, oldest first.
     pub(super) syncs: VecDeque<ConnId>,
+    /// Writes that were refused for a quota, by its top-level node.
+    pub(super) quota_refusals: BTreeMap<String, u64>,
     snapshots: Snapshots,
     /// The voter that leadership is being given to.
     handover: Option<ServerId>,
@@ -123,6 +125,7 @@ impl Replica {
             role: Role::Idle,
             status: Status::Looking,
             syncs: VecDeque::new(),
+            quota_refusals: BTreeMap::new(),
             handover: None,
             fx: Vec::new(),
         })

@@ -9,16 +9,21 @@
 //!
 //! Not here: applying the txn (`tree`), proposing it (`machine`), which membership may follow (`zab`).
 
+mod checks;
+
 use bytes::Bytes;
 
+use self::checks::{byte_count, expect_version, next_version, parent_of, validate, weak_parent};
 use super::inflight::{Changed, InFlight, Known, View};
-use crate::base::{ServerId, SessionId, ZPath, Zxid};
+use crate::base::{ServerId, SessionId, Zxid};
 use crate::proto::multi::MultiOp;
 use crate::proto::request::{CreateMode, CreateRequest, ReconfigRequest};
 use crate::proto::{Acl, ErrorCode, Id, Op, Request, StatPersisted, perms};
 use crate::session::{SessionFault, Tracker};
 use crate::tree::txn::{CreateKind, CreateTxn, DeleteReason, SetDataReason, SetDataTxn};
-use crate::tree::{AclCheck, NodeKind, Schemes, Tree, Txn, TxnBody, TxnHeader, acl, digest};
+use crate::tree::{
+    AclCheck, Growth, LimitKind, NodeKind, Passed, Schemes, Tree, Txn, TxnBody, TxnHeader, acl, digest,
+};
 
 /// Where clients find the membership.
 const CONFIG_PATH: &str = "/zookeeper/config";
@@ -39,6 +44,8 @@ pub struct Rules {
     pub acl_check: AclCheck,
     /// Whether nodes may have a time to live.
     pub ttl_nodes: Switch,
+    /// Whether quotas are looked at.
+    pub quotas: Switch,
 }
 
 /// Whether something is done.
@@ -105,6 +112,8 @@ pub struct Decided {
     pub body: TxnBody,
     /// What it changes.
     pub changed: Changed,
+    /// Limits of quotas that it passes, or that it is refused for.
+    pub passed: Vec<Passed>,
     /// Digest of the tree after it.
     digest: u64,
 }
@@ -128,6 +137,7 @@ pub fn prepare(ground: Ground<'_>, asker: Asker<'_>, asked: Asked<'_>) -> Decide
         time: ground.time,
         asker,
         view: in_flight.view(ground.tree),
+        passed: Vec::new(),
     };
     let decided = match asked {
         Asked::CreateSession(timeout_ms) => Ok(TxnBody::CreateSession { timeout_ms }),
@@ -136,14 +146,16 @@ pub fn prepare(ground: Ground<'_>, asker: Asker<'_>, asked: Asked<'_>) -> Decide
         Asked::Unreadable => Err(ErrorCode::MarshallingError),
         Asked::Write(request) => decision.write(request),
     };
-    let failed = |body| Decided { body, changed: in_flight.unchanged(), digest: in_flight.digest() };
+    let passed = std::mem::take(&mut decision.passed);
+    let failed =
+        |body, passed| Decided { body, changed: in_flight.unchanged(), passed, digest: in_flight.digest() };
     match decided {
-        Ok(body) if is_failed_multi(&body) => failed(body),
+        Ok(body) if is_failed_multi(&body) => failed(body, passed),
         Ok(body) => {
             let digest = decision.view.digest();
-            Decided { body, changed: decision.view.into_changed(), digest }
+            Decided { body, changed: decision.view.into_changed(), passed, digest }
         }
-        Err(err) => failed(TxnBody::Error { err: err.as_wire() }),
+        Err(err) => failed(TxnBody::Error { err: err.as_wire() }, passed),
     }
 }
 
@@ -172,6 +184,8 @@ struct Decision<'a> {
     time: i64,
     asker: Asker<'a>,
     view: View<'a>,
+    /// Limits of quotas that were passed so far.
+    passed: Vec<Passed>,
 }
 
 impl Decision<'_> {
@@ -266,6 +280,8 @@ impl Decision<'_> {
         if matches!(parent.kind(), NodeKind::Ephemeral(_)) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
+        let data_bytes = byte_count(create.data.as_ref());
+        self.within_quota(&path, Growth { count: 1, bytes: i64::from(data_bytes) })?;
         let ephemeral = mode.is_ephemeral();
         let kind = match op {
             Op::CreateContainer => CreateKind::Container,
@@ -291,6 +307,7 @@ impl Decision<'_> {
             prefix: digest::prefix(&path, create.data.as_deref()),
             acl: acl.as_slice().into(),
             stat: StatPersisted::created(self.zxid, self.time, owner.as_owner()),
+            data_bytes,
             children: 0,
         };
         self.view.put(&path, node);
@@ -350,8 +367,12 @@ impl Decision<'_> {
         let path = validate(path)?;
         let mut node = self.view.node(path).ok_or(ErrorCode::NoNode)?;
         self.permit(&node.acl, perms::WRITE)?;
+        let data_bytes = byte_count(data.as_ref());
+        let growth = i64::from(data_bytes) - i64::from(node.data_bytes);
+        self.within_quota(path, Growth { count: 0, bytes: growth })?;
         let version = next_version(version, node.stat.version)?;
         node.prefix = digest::prefix(path, data.as_deref());
+        node.data_bytes = data_bytes;
         node.stat.version = version;
         node.stat.mzxid = self.zxid;
         node.stat.mtime = self.time;
@@ -395,6 +416,7 @@ impl Decision<'_> {
         let data = Some(Bytes::from(text));
         let version = -1;
         node.prefix = digest::prefix(CONFIG_PATH, data.as_deref());
+        node.data_bytes = byte_count(data.as_ref());
         node.stat.version = version;
         node.stat.mzxid = self.zxid;
         node.stat.mtime = self.time;
@@ -435,6 +457,17 @@ impl Decision<'_> {
         }
     }
 
+    /// Refuses what would pass a hard limit. As in ZooKeeper only what is applied counts, not what is in flight.
+    fn within_quota(&mut self, path: &str, growth: Growth) -> Checked<()> {
+        if self.rules.quotas == Switch::Off {
+            return Ok(());
+        }
+        let passed = self.view.tree().limits_passed(path, growth)?;
+        let is_refused = passed.iter().any(|limit| limit.limit_kind == LimitKind::Hard);
+        self.passed.extend(passed);
+        if is_refused { Err(ErrorCode::QuotaExceeded) } else { Ok(()) }
+    }
+
     fn room_for_ephemeral(&self, path: &str) -> Checked<()> {
         let taken = self.view.ephemeral_path_bytes_max(self.asker.session);
         if taken + path.len() <= EPHEMERAL_BYTES_MAX { Ok(()) } else { Err(ErrorCode::MarshallingError) }
@@ -451,36 +484,4 @@ fn path_of(op: &MultiOp) -> Option<&str> {
             path.as_deref()
         }
     }
-}
-
-/// The text before the last `/`, of a path that passes the weak validation of create and delete.
-fn weak_parent(path: &str) -> Checked<&str> {
-    if !path.contains('/') || path.contains('\0') {
-        return Err(ErrorCode::BadArguments);
-    }
-    Ok(parent_of(path))
-}
-
-fn parent_of(path: &str) -> &str {
-    match path.rfind('/') {
-        None | Some(0) => "/",
-        Some(end) => &path[..end],
-    }
-}
-
-fn validate(path: Option<&str>) -> Checked<&str> {
-    let path = path.ok_or(ErrorCode::BadArguments)?;
-    ZPath::check(path).map_err(|_| ErrorCode::BadArguments)?;
-    Ok(path)
-}
-
-fn expect_version(expected: i32, current: i32) -> Checked<()> {
-    if expected == -1 || expected == current { Ok(()) } else { Err(ErrorCode::BadVersion) }
-}
-
-/// The version after a change; -1 is left out, because it would stand for any version.
-fn next_version(expected: i32, current: i32) -> Checked<i32> {
-    expect_version(expected, current)?;
-    let next = current.wrapping_add(1);
-    Ok(if next == -1 { 0 } else { next })
 }

@@ -28,6 +28,8 @@ pub struct Settings {
     pub clients: ClientSettings,
     /// `extendedTypesEnabled`: whether nodes may have a time to live.
     pub ttl_nodes: Switch,
+    /// `enforceQuota`: whether writes beyond the hard limit of a quota are refused, and those beyond a soft one told.
+    pub quotas: Switch,
     /// `snapCount`: at most so many txns go into the log between two snapshots. ZooKeeper: 100,000.
     pub snap_count: u64,
     /// `znode.container.checkIntervalMs`: how often containers and TTL nodes are looked at. ZooKeeper: 60 s.
@@ -41,6 +43,7 @@ impl Settings {
             schemes: self.clients.schemes.clone(),
             acl_check: self.clients.acl_check,
             ttl_nodes: self.ttl_nodes,
+            quotas: self.quotas,
         }
     }
 }

@@ -28,9 +28,12 @@ use crate::net::quorum::Quorum;
 use crate::net::stats::Stats;
 use crate::replica::event::{Effect, Event};
 use crate::storage::{Error, Snapshots, Writer};
-use crate::tree::Image;
+use crate::tree::{Image, Passed};
 use crate::zab::effects::Status;
 use crate::zab::packet::Packet;
+
+/// Passing a quota's limit is logged at most this often, as in Apache ZooKeeper; the others are counted.
+const LIMITS_TOLD_EVERY: Millis = Millis(100);
 
 /// What effects are performed by, besides the disk.
 pub struct Outside {
@@ -84,6 +87,10 @@ pub struct Edge {
     looking_since: Option<Millis>,
     /// Since when it does not serve.
     away_since: Option<Millis>,
+    /// When it was last told that a limit of a quota is passed.
+    limit_told: Option<Millis>,
+    /// How often one was passed since then.
+    limits_untold: u64,
 }
 
 impl Edge {
@@ -113,6 +120,8 @@ impl Edge {
             settings,
             looking_since: Some(now),
             away_since: Some(now),
+            limit_told: None,
+            limits_untold: 0,
         }
     }
 
@@ -163,6 +172,7 @@ impl Edge {
             Effect::Notify(zxid, conns) => self.clients.notify(zxid, &conns),
             Effect::Status(status) => self.on_status(status),
             Effect::Ensemble(ensemble) => self.on_ensemble(ensemble),
+            Effect::LimitPassed(limit) => self.on_limit_passed(&limit),
             Effect::Transferred(outcome) => {
                 match &outcome {
                     Ok(leader) => info!(%leader, "leadership is handed over"),
@@ -173,6 +183,18 @@ impl Edge {
                 }
             }
         }
+    }
+
+    fn on_limit_passed(&mut self, limit: &Passed) {
+        let now = clock::mono();
+        if self.limit_told.is_some_and(|told| now < told + LIMITS_TOLD_EVERY) {
+            self.limits_untold += 1;
+            return;
+        }
+        self.limit_told = Some(now);
+        let untold = std::mem::take(&mut self.limits_untold);
+        let Passed { quota, measure, limit_kind, limit, amount } = limit;
+        warn!(quota, ?measure, ?limit_kind, limit, amount, untold, "quota exceeded");
     }
 
     fn on_status(&mut self, status: Status) {

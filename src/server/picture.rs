@@ -14,7 +14,7 @@ use crate::replica::Replica;
 /// One moment's facts; `status_age` is how long the status has been what it is.
 pub fn facts(id: ServerId, replica: &Replica, status_age: Millis) -> Facts {
     let inspect = replica.inspect();
-    let digests = replica.service().tree.read(|tree| tree.digests().collect());
+    let (digests, quotas) = replica.service().tree.read(|tree| (tree.digests().collect(), tree.quotas()));
     let learner = |peer: &crate::zab::PeerPicture| Learner {
         id: peer.id,
         votes: peer.votes,
@@ -34,8 +34,10 @@ pub fn facts(id: ServerId, replica: &Replica, status_age: Millis) -> Facts {
             watches: inspect.watch_count as u64,
             bytes: inspect.size_bytes + 1,
             digests,
+            quotas,
         },
         sessions: inspect.session_count as u64,
+        quota_refusals: inspect.quota_refusals,
         outstanding: inspect.request_count as u64,
         ensemble: inspect.ensemble,
         ensemble_proposed: inspect.ensemble_proposed,

@@ -367,6 +367,7 @@ impl Start {
                 acl_check: if config.access.skip_acl { AclCheck::Skipped } else { AclCheck::Enforced },
             },
             ttl_nodes: if changes.ttl_nodes { Switch::On } else { Switch::Off },
+            quotas: if changes.enforce_quota { Switch::On } else { Switch::Off },
             snap_count: u64::from(config.storage.snapshot_every_txns),
             reap_every: changes.reap_every,
         }

@@ -11,6 +11,7 @@
 
 use super::applied::{Applied, Change, DigestMismatch, Outcome};
 use super::node::NodeKind;
+use super::quota::{Growth, data_bytes};
 use super::store::{Place, Tree, split};
 use super::txn::{CreateKind, CreateTxn, PARENT_CVERSION_UNKNOWN, SetDataTxn, Txn, TxnBody, TxnHeader};
 use crate::base::SessionId;
@@ -105,7 +106,10 @@ impl Tree {
         let node = self.node_at(number);
         let parent_acl = self.node_at(parent).acl().clone();
         changes.push(Change::Created { path: path.to_owned(), acl: node.acl().clone(), parent_acl });
-        Ok(Outcome::Created { path: path.to_owned(), stat: node.stat() })
+        // The stat tells of the data that the client sent, also where counting replaces it.
+        let stat = node.stat();
+        self.count_created(path, data_bytes(create.data.as_deref()));
+        Ok(Outcome::Created { path: path.to_owned(), stat })
     }
 
     fn apply_delete(
@@ -122,9 +126,11 @@ impl Tree {
             self.set_children_stat(parent_path, parent, header.zxid, before.cversion);
         }
         let number = self.find_child(parent, name).ok_or(ErrorCode::NoNode)?;
-        let acl = self.node_at(number).acl().clone();
+        let node = self.node_at(number);
+        let (acl, bytes) = (node.acl().clone(), data_bytes(node.data()));
         let parent_acl = self.node_at(parent).acl().clone();
         self.remove(path, number);
+        self.count_deleted(path, bytes);
         changes.push(Change::Deleted { path: path.to_owned(), acl, parent_acl });
         Ok(Outcome::Deleted)
     }
@@ -136,14 +142,18 @@ impl Tree {
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, ErrorCode> {
         let number = self.find(&set.path).ok_or(ErrorCode::NoNode)?;
-        let before = self.at(number).stat();
-        let stat = StatPersisted { mzxid: header.zxid, mtime: header.time, version: set.version, ..before };
+        let before = self.node_at(number);
+        let growth = data_bytes(set.data.as_deref()) - data_bytes(before.data());
+        let stat = *before.stat_persisted();
+        let stat = StatPersisted { mzxid: header.zxid, mtime: header.time, version: set.version, ..stat };
         self.replace_data(&set.path, number, set.data.as_deref(), &stat);
         let node = self.node_at(number);
         // Watches know the root as "/", whatever it was called.
         let path = if set.path.is_empty() { "/" } else { &set.path };
         changes.push(Change::DataChanged { path: path.to_owned(), acl: node.acl().clone() });
-        Ok(Outcome::DataSet(node.stat()))
+        let stat = node.stat();
+        self.count(path, Growth { count: 0, bytes: growth });
+        Ok(Outcome::DataSet(stat))
     }
 
     fn apply_set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Result<Outcome, ErrorCode> {

@@ -209,6 +209,7 @@ impl Tree {
         let acls = load_acls(&mut tree, &mut reader)?;
         load_nodes(&mut tree, &mut reader, &acls)?;
         tree.acls.forget_unused(acls.iter().map(|(_, number)| *number));
+        tree.load_quotas();
         match digest {
             Some((at, expected)) if at == zxid && expected != tree.digest => {
                 // Zeros stand for "unknown".

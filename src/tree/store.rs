@@ -16,6 +16,7 @@ use super::digest::{self, History};
 use super::links::Links;
 use super::names::{Key, Names};
 use super::node::{Node, NodeKind, Parts};
+use super::quota::Quotas;
 use super::slots::Slots;
 use crate::base::{SessionId, Zxid};
 use crate::proto::record::Shape;
@@ -36,6 +37,7 @@ pub struct Tree {
     ephemerals: BTreeMap<SessionId, Owned>,
     containers: BTreeSet<u32>,
     ttls: BTreeSet<u32>,
+    pub(super) quotas: Quotas,
     pub(super) zxid: Zxid,
     pub(super) digest: u64,
     pub(super) history: History,
@@ -104,6 +106,7 @@ impl Tree {
             ephemerals: BTreeMap::new(),
             containers: BTreeSet::new(),
             ttls: BTreeSet::new(),
+            quotas: Quotas::default(),
             zxid: Zxid::ZERO,
             digest: 0,
             history: History::default(),

@@ -103,6 +103,7 @@ impl Setup {
             timeouts: TimeoutLimits { min: Millis(tick.0 * 2), max: Millis(tick.0 * 20) },
             clients,
             ttl_nodes: Switch::Off,
+            quotas: Switch::Off,
             snap_count: self.snapshot_every,
             reap_every: Millis(60_000),
         }

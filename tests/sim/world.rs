@@ -308,6 +308,7 @@ impl World {
                 | Effect::Notify(..)
                 | Effect::Status(_)
                 | Effect::Ensemble(_)
+                | Effect::LimitPassed(_)
                 | Effect::Transferred(_) => {}
             }
             let at = self.queue.now();
@@ -339,7 +340,7 @@ impl World {
             Effect::Client(conn, tell) => self.tell_client(process, conn, tell, events),
             Effect::Notify(zxid, conns) => self.notify(process, zxid, &conns, events),
             Effect::Status(status) => self.on_status(process, status, events),
-            Effect::Ensemble(_) | Effect::Transferred(_) => {}
+            Effect::Ensemble(_) | Effect::LimitPassed(_) | Effect::Transferred(_) => {}
         }
     }
 

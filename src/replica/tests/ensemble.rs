@@ -173,7 +173,7 @@ impl Together {
                 self.queue.push_back((id, Event::SnapshotTaken(image.zxid(), Ok(()))));
             }
             Effect::Transferred(done) => self.transferred = Some(done),
-            Effect::Status(_) | Effect::Ensemble(_) => {}
+            Effect::Status(_) | Effect::Ensemble(_) | Effect::LimitPassed(_) => {}
         }
     }
 

@@ -4,6 +4,7 @@ mod ensemble;
 mod golden;
 mod order;
 mod prepare;
+mod quotas;
 mod random;
 mod reads;
 mod sessions;
@@ -20,7 +21,7 @@ use crate::base::wire::{Reader, Writer};
 use crate::base::{ConnId, Ensemble, Millis, Now, Recovered, ServerId, SessionId, Write, WriteSeq, Zxid};
 use crate::proto::{Acl, Id, Op, Stat};
 use crate::session::{self, TimeoutLimits};
-use crate::tree::{AclCheck, Schemes, Txn};
+use crate::tree::{AclCheck, Passed, Schemes, Txn};
 use crate::zab;
 
 /// When writes become durable.
@@ -40,6 +41,8 @@ pub(super) struct Alone {
     closed: BTreeMap<ConnId, Closing>,
     unsynced: VecDeque<WriteSeq>,
     pub txns: Vec<(Zxid, Bytes)>,
+    /// Limits of quotas that it told of.
+    pub passed: Vec<Passed>,
     conn_count: u64,
 }
 
@@ -68,6 +71,7 @@ pub(super) fn settings() -> Settings {
             acl_check: AclCheck::Enforced,
         },
         ttl_nodes: Switch::On,
+        quotas: Switch::On,
         snap_count: 100_000,
         reap_every: Millis(60_000),
     }
@@ -91,6 +95,7 @@ impl Alone {
             closed: BTreeMap::new(),
             unsynced: VecDeque::new(),
             txns: Vec::new(),
+            passed: Vec::new(),
             conn_count: 0,
         };
         alone.step(Event::Tick);
@@ -237,6 +242,7 @@ impl Alone {
                     Effect::TakeSnapshot(image) => {
                         events.push_back(Event::SnapshotTaken(image.zxid(), Ok(())))
                     }
+                    Effect::LimitPassed(limit) => self.passed.push(limit),
                     Effect::Status(_) | Effect::Ensemble(_) | Effect::Transferred(_) => {}
                     other => panic!("a server that is alone asks for {other:?}"),
                 }
