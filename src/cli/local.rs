@@ -96,7 +96,7 @@ struct Ended {
 pub fn run(args: &LocalArgs) -> anyhow::Result<ExitCode> {
     let data = match &args.data {
         Some(data) => data.clone(),
-        None => default_data()?,
+        None => super::data_home()?.join("local"),
     };
     let members = members(args, &data)?;
     check_data(&members, &data)?;
@@ -117,13 +117,6 @@ pub fn run(args: &LocalArgs) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
     let at_end = if args.restart { AtEnd::StartAgain } else { AtEnd::StayDown };
     runtime.block_on(supervise(&members, at_end))
-}
-
-fn default_data() -> anyhow::Result<PathBuf> {
-    let home = std::env::var_os("XDG_DATA_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
-    let home = home.context("neither $XDG_DATA_HOME nor a home directory is known; give --data")?;
-    Ok(home.join("quorate/local"))
 }
 
 fn members(args: &LocalArgs, data: &Path) -> anyhow::Result<Vec<Member>> {

@@ -14,8 +14,10 @@ pub mod ops;
 pub mod print;
 pub mod shell;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::server;
@@ -62,6 +64,15 @@ pub fn main() -> ExitCode {
         eprintln!("quorate: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Where this user's data is kept: `quorate` in `$XDG_DATA_HOME`, else in `~/.local/share`.
+fn data_home() -> anyhow::Result<PathBuf> {
+    let home = std::env::var_os("XDG_DATA_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
+    let home =
+        home.context("neither $XDG_DATA_HOME nor a home directory is known; say where with the flag for it")?;
+    Ok(home.join("quorate"))
 }
 
 #[cfg(feature = "operator")]

@@ -12,6 +12,7 @@ mod clock;
 mod edge;
 mod exit;
 mod identity;
+mod limits;
 mod load;
 mod logs;
 mod picture;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use exit::{Failure, PortKind};
+pub use limits::raise_open_files;
 
 /// Arguments of `quorate server`.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +42,7 @@ pub struct ServerArgs {
 
 /// Runs one server until it is told to stop.
 pub fn run(args: &ServerArgs) -> ExitCode {
+    raise_open_files();
     match start::serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

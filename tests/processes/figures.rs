@@ -38,8 +38,8 @@ pub async fn run(program: &Path) -> anyhow::Result<()> {
         let members = if size == 1 { "one member" } else { "three members" };
         let dir = fresh_directory("figures")?;
         let ensemble = Ensemble::start(program, &dir, size).await?;
-        for (workload, name) in [("get", "Reads"), ("set", "Sets of 100 bytes")] {
-            let measured = bench(program, &ensemble.hosts(), workload).await?;
+        for (mix, name) in [("read", "Reads"), ("set", "Sets of 100 bytes")] {
+            let measured = bench(program, &ensemble.hosts(), mix).await?;
             println!("| {name}, 64 connections × 16, {members} | {measured} |");
         }
     }
@@ -47,17 +47,28 @@ pub async fn run(program: &Path) -> anyhow::Result<()> {
 }
 
 /// What `quorate bench` measured, in its words.
-async fn bench(program: &Path, hosts: &str, workload: &str) -> anyhow::Result<String> {
+async fn bench(program: &Path, hosts: &str, mix: &str) -> anyhow::Result<String> {
     let output = Command::new(program)
-        .args(["bench", "--connections", "64", "--pipeline", "16", "--server", hosts, "--workload", workload])
+        .args([
+            "bench",
+            "--connections",
+            "64",
+            "--pipeline",
+            "16",
+            "--server",
+            hosts,
+            "--size",
+            "100",
+            "--mix",
+            mix,
+        ])
         .output()
         .await
         .context("run bench")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "bench: {text}{}", String::from_utf8_lossy(&output.stderr));
     let line = text.lines().last().context("bench says nothing")?;
-    let measured = line.split_once(": ").map_or(line, |(_, measured)| measured);
-    Ok(measured.split(" (").next().unwrap_or(measured).to_owned())
+    Ok(line.to_owned())
 }
 
 /// Times from `kill -9` of the leader of `quorate local` to the next leader, ascending.
