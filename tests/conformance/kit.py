@@ -16,6 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 SHARED = os.path.abspath(os.environ.get("QUORATE_SHARED") or os.path.join(ROOT, "../shared"))
 KIT = os.path.join(SHARED, "conformance")
 LAUNCHERS = os.path.join(KIT, "launchers")
+OWN_LAUNCHERS = os.path.join(HERE, "launchers")
 HOME = os.path.abspath(os.environ.get("CONF_HOME") or os.path.expanduser("~/.cache/quorate-conformance"))
 # the password of `super` is `test`
 SUPER = "DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU="
@@ -28,6 +29,12 @@ def binary():
     if not os.access(path, os.X_OK):
         sys.exit("no such program: %s (cargo build --release, or set QUORATE_BIN)" % path)
     return path
+
+
+def launcher(name):
+    """The program that starts servers of this kind: ours beside this file, else the kit's."""
+    own = os.path.join(OWN_LAUNCHERS, name)
+    return own if os.path.exists(own) else os.path.join(LAUNCHERS, name)
 
 
 def environment(**more):
@@ -105,13 +112,13 @@ class Ensemble:
         self.hosts = ["127.0.0.1:%d" % (port + 10 * i) for i in range(n)]
         self.n = n
 
-    def launch(self, launcher, *what, fresh=True):
+    def launch(self, kind, *what, fresh=True):
         e = dict(self.env, CONF_FRESH="1" if fresh else "0")
-        r = subprocess.run([os.path.join(LAUNCHERS, launcher)] + [str(x) for x in what], env=e,
+        r = subprocess.run([launcher(kind)] + [str(x) for x in what], env=e,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if r.returncode:
-            raise AssertionError("%s %s: %s" % (launcher, " ".join(map(str, what)), r.stdout.strip()))
+            raise AssertionError("%s %s: %s" % (kind, " ".join(map(str, what)), r.stdout.strip()))
 
-    def kill(self, launcher):
+    def kill(self, kind):
         for i in range(1, self.n + 1):
-            self.launch(launcher, "kill", i)
+            self.launch(kind, "kill", i)
