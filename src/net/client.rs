@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 use super::clients::{Admitted, Clients};
 use super::words;
 use crate::base::Millis;
+use crate::base::wire::DecodeError;
 use crate::proto::frame;
 use crate::replica::conn::Conn;
 use crate::replica::event::{Ask, Closing, Event, ToClient};
@@ -33,8 +34,6 @@ use crate::replica::event::{Ask, Closing, Event, ToClient};
 const READ_BYTES: usize = 16 << 10;
 /// Frames that are taken before what they led to is written, at most.
 const FRAMES_AT_ONCE: usize = 64;
-/// Bytes of replies that so many frames should lead to; with large replies fewer are taken.
-const REPLY_BYTES_AT_ONCE: usize = 256 << 10;
 /// What the loop told that is taken at once.
 const TOLD_AT_ONCE: usize = 256;
 /// How long a client may take nothing of what is written.
@@ -84,7 +83,6 @@ pub(super) async fn run(mut stream: TcpStream, admitted: Admitted, mut told: mps
         asked: VecDeque::new(),
         is_known: false,
         events: Vec::new(),
-        frames_at_once: FRAMES_AT_ONCE,
     };
     let end = tokio::select! {
         () = abort.cancelled() => Closing::Abrupt,
@@ -137,8 +135,6 @@ struct Session {
     is_known: bool,
     /// Events that the loop has not got yet.
     events: Vec<Event>,
-    /// How many frames are taken before replies are written.
-    frames_at_once: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -210,21 +206,19 @@ impl Session {
     }
 
     /// Takes frames; tells whether there may be more.
-    fn take_frames(&mut self, clients: &Clients) -> Result<bool, crate::base::wire::DecodeError> {
+    fn take_frames(&mut self, clients: &Clients) -> Result<bool, DecodeError> {
         let now = (clients.shared.clock)();
         let began = Instant::now();
-        let mut frames = Vec::new();
-        while frames.len() < self.frames_at_once {
-            let Some(frame) = frame::split(&mut self.bytes, clients.shared.limits.frame_bytes_max)? else {
-                break;
-            };
-            frames.push(frame);
+        let frame_bytes_max = clients.shared.limits.frame_bytes_max;
+        let mut frames = Frames { bytes: &mut self.bytes, frame_bytes_max, count: 0, end: None };
+        self.conn.on_frames(now, &mut frames);
+        let (count, more) = (frames.count as u64, frames.end.is_none());
+        if let Some(Err(error)) = frames.end {
+            return Err(error);
         }
-        let (count, more) = (frames.len() as u64, frames.len() == self.frames_at_once);
         if count == 0 {
-            return Ok(false);
+            return Ok(more);
         }
-        self.conn.on_frames(now, frames);
         clients.shared.stats.packets_received.add(count);
         self.admitted.entry.received.fetch_add(count, Relaxed);
         self.events.extend(self.conn.take_events());
@@ -292,8 +286,6 @@ impl Session {
         if bytes.is_empty() {
             return Ok(());
         }
-        let per_frame = (bytes.len() / self.frames_at_once).max(1);
-        self.frames_at_once = (REPLY_BYTES_AT_ONCE / per_frame).clamp(1, FRAMES_AT_ONCE);
         clients.shared.stats.response_bytes.add(bytes.len() as u64);
         clients.shared.stats.response_sizes.observe(bytes.len());
         let written = timeout(WRITE_WAIT, self.stream.write_all(&bytes)).await;
@@ -318,6 +310,34 @@ impl Session {
             Closing::Abrupt => {}
             Closing::Orderly => farewell(stream, &[]).await,
         }
+    }
+}
+
+/// Whole frames out of what was read, up to [`FRAMES_AT_ONCE`].
+struct Frames<'a> {
+    bytes: &'a mut BytesMut,
+    frame_bytes_max: u32,
+    count: usize,
+    /// Why there are no more; `None` if there may be.
+    end: Option<Result<(), DecodeError>>,
+}
+
+impl Iterator for Frames<'_> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.count == FRAMES_AT_ONCE || self.end.is_some() {
+            return None;
+        }
+        match frame::split(self.bytes, self.frame_bytes_max) {
+            Ok(Some(frame)) => {
+                self.count += 1;
+                return Some(frame);
+            }
+            Ok(None) => self.end = Some(Ok(())),
+            Err(error) => self.end = Some(Err(error)),
+        }
+        None
     }
 }
 

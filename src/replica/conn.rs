@@ -11,6 +11,7 @@
 //!
 //! Not here: sockets, frames and words (`net`), what an answer says (`read`), the order of writes (`machine`).
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,7 +28,13 @@ use crate::tree::{AclCheck, Schemes, Shared, Tree, acl};
 use crate::watch::{Watcher, Watches};
 
 /// How many requests of one connection may be in the loop before nothing more is read from its socket.
-const IN_LOOP_MAX: u32 = 1_000;
+const IN_LOOP_MAX: usize = 1_000;
+/// Bytes of one connection's requests that are enough for the loop: nothing more is read before some are answered. With
+/// the last of them they may be more, by as much as one frame has.
+const IN_LOOP_BYTES_ENOUGH: usize = 8 << 20;
+/// Bytes of replies that are worth a write: nothing more is answered before they are taken. With the last of them they
+/// may be more, by as much as one reply has.
+const REPLY_BYTES_ENOUGH: usize = 256 << 10;
 /// How many reads of one connection share one hold of the tree before a writer gets its chance.
 const READS_PER_HOLD: usize = 64;
 
@@ -65,8 +72,10 @@ pub struct Conn {
     address: IpAddr,
     phase: Phase,
     born: Millis,
-    /// Requests that went to the loop and are not answered.
-    in_loop: u32,
+    /// How many bytes each request has that went to the loop and is not answered, oldest first.
+    in_loop: VecDeque<usize>,
+    /// Their sum.
+    in_loop_bytes: usize,
     /// When the loop was last told of traffic, and traffic since then.
     told: Millis,
     untold: Option<Millis>,
@@ -101,7 +110,8 @@ impl Conn {
             address: peer,
             phase: Phase::Handshake,
             born: now,
-            in_loop: 0,
+            in_loop: VecDeque::new(),
+            in_loop_bytes: 0,
             told: now,
             untold: None,
             out: Writer::new(),
@@ -122,26 +132,33 @@ impl Conn {
         }
     }
 
-    /// Takes whole frames, without their lengths, in the order received.
-    pub fn on_frames(&mut self, now: Millis, frames: impl IntoIterator<Item = Bytes>) {
+    /// Takes whole frames, without their lengths, in the order received. It takes the first, and each further one only
+    /// while [`Conn::wants_frames`].
+    pub fn on_frames(&mut self, now: Millis, frames: &mut impl Iterator<Item = Bytes>) {
         let service = Arc::clone(&self.service);
-        let mut frames = frames.into_iter();
-        while let Some(frame) = frames.next() {
-            let Some((xid, local)) = self.take(now, frame) else { continue };
-            service.tree.read(|tree| {
-                self.answer(tree, xid, &local);
-                for frame in frames.by_ref().take(READS_PER_HOLD) {
-                    if let Some((xid, local)) = self.take(now, frame) {
-                        self.answer(tree, xid, &local);
+        let mut next = frames.next();
+        while let Some(frame) = next {
+            if let Some((xid, local)) = self.take(now, frame) {
+                service.tree.read(|tree| {
+                    self.answer(tree, xid, &local);
+                    for _ in 1..READS_PER_HOLD {
+                        if !self.wants_frames() {
+                            return;
+                        }
+                        let Some(frame) = frames.next() else { return };
+                        if let Some((xid, local)) = self.take(now, frame) {
+                            self.answer(tree, xid, &local);
+                        }
                     }
-                }
-            });
+                });
+            }
+            next = if self.wants_frames() { frames.next() } else { None };
         }
     }
 
     /// Takes one frame, without its length.
     pub fn on_frame(&mut self, now: Millis, frame: Bytes) {
-        self.on_frames(now, [frame]);
+        self.on_frames(now, &mut std::iter::once(frame));
     }
 
     /// Takes what the loop tells.
@@ -152,7 +169,8 @@ impl Conn {
         match effect {
             ToClient::Connected(response) => self.on_connected(now, &response),
             ToClient::Reply(reply) => {
-                self.in_loop = self.in_loop.checked_sub(1).expect("every reply has a request in the loop");
+                self.in_loop_bytes -=
+                    self.in_loop.pop_front().expect("every reply has a request in the loop");
                 self.drain(reply.state);
                 self.out.raw(&reply.frame);
                 self.go_on(reply.then);
@@ -198,11 +216,16 @@ impl Conn {
         self.events.push(Event::ClientDown(self.id));
     }
 
-    /// Whether more may be read from its socket: not while it waits for a session, or has too much in the loop.
+    /// Whether more may be read from its socket: not while it waits for a session, has too much in the loop, or has
+    /// replies that fill a write.
     pub fn wants_frames(&self) -> bool {
         match self.phase {
             Phase::Handshake | Phase::Leaving(_) => true,
-            Phase::Open(_) => self.in_loop < IN_LOOP_MAX,
+            Phase::Open(_) => {
+                self.in_loop.len() < IN_LOOP_MAX
+                    && self.in_loop_bytes < IN_LOOP_BYTES_ENOUGH
+                    && self.out.bytes.len() < REPLY_BYTES_ENOUGH
+            }
             Phase::Connecting(_) | Phase::Closing(_) => false,
         }
     }
@@ -247,7 +270,10 @@ impl Conn {
             panic!("only a connection that asked for a session is granted one");
         };
         self.told = now;
-        self.on_frames(now, early);
+        let mut early = early.into_iter();
+        while early.len() > 0 {
+            self.on_frames(now, &mut early);
+        }
     }
 
     /// Takes a frame, and returns what is to be answered at once.
@@ -257,11 +283,12 @@ impl Conn {
             Phase::Connecting(early) => early.push(frame),
             Phase::Leaving(_) | Phase::Closing(_) => {}
             Phase::Open(_) => {
+                let bytes = frame.len();
                 let (xid, ask) = self.on_request(now, frame)?;
                 match ask {
-                    Ask::Local(local) if self.in_loop == 0 => return Some((xid, local)),
+                    Ask::Local(local) if self.in_loop.is_empty() => return Some((xid, local)),
                     Ask::Local(_) | Ask::Write { .. } | Ask::Broken { .. } | Ask::Sync(_) => {
-                        self.order(xid, ask)
+                        self.order(xid, ask, bytes)
                     }
                 }
             }
@@ -353,8 +380,9 @@ impl Conn {
         Local::Bare { zxid: Zxid::ZERO, err: 0, then: Then::Stay }
     }
 
-    fn order(&mut self, xid: i32, ask: Ask) {
-        self.in_loop += 1;
+    fn order(&mut self, xid: i32, ask: Ask, bytes: usize) {
+        self.in_loop.push_back(bytes);
+        self.in_loop_bytes += bytes;
         let identities = Arc::clone(&self.identities);
         self.events.push(Event::Request(self.id, ClientRequest { xid, ask, identities }));
     }

@@ -255,7 +255,10 @@ impl Together {
 
     fn frames(&mut self, at: At, frames: impl IntoIterator<Item = Bytes>) {
         let now = self.now.mono;
-        self.conn(at).on_frames(now, frames);
+        let mut frames = frames.into_iter().peekable();
+        while frames.peek().is_some() {
+            self.conn(at).on_frames(now, &mut frames);
+        }
         self.collect(at);
         self.run();
     }

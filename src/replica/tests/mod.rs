@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::event::{Reply, Then};
 use super::prepare::Switch;
 use super::{ClientSettings, Closing, Conn, Effect, Event, Replica, Settings, ToClient};
 use crate::base::wire::{Reader, Writer};
@@ -130,7 +131,10 @@ impl Alone {
     /// Sends frames in one segment.
     pub fn frames(&mut self, id: ConnId, frames: impl IntoIterator<Item = Bytes>) {
         let now = self.now.mono;
-        self.conn(id).on_frames(now, frames);
+        let mut frames = frames.into_iter().peekable();
+        while frames.peek().is_some() {
+            self.conn(id).on_frames(now, &mut frames);
+        }
         self.pump(id);
     }
 

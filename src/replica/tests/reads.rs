@@ -184,3 +184,46 @@ fn broken_frames_end_the_connection_at_once() {
     alone.frames(id, [Bytes::from_static(&[0; 20])]);
     assert_eq!((alone.take(id).len(), alone.closed(id)), (0, Some(Closing::Abrupt)));
 }
+
+#[test]
+fn a_connection_takes_no_more_reads_than_fill_a_write() {
+    let mut alone = Alone::new();
+    let id = alone.client();
+    let data = vec![7; 100 << 10];
+    let create = request(1, Op::Create, |writer| {
+        writer.string("/large").buffer(Some(&data));
+        Acl::encode_list(&open_acl(), writer);
+        writer.i32(0);
+    });
+    assert_eq!(alone.err(id, create), 0);
+    let frames: Vec<_> = (1..=64).map(|xid| read(xid, Op::GetData, "/large", Watch::No)).collect();
+    let mut frames = frames.into_iter();
+    let conn = alone.conns.get_mut(&id).expect("a connection");
+    let mut left = 64;
+    while left > 0 {
+        assert!(conn.wants_frames());
+        conn.on_frames(Millis(0), &mut frames);
+        assert_eq!(left - frames.len(), 3.min(left), "the third reply makes it 256 KiB");
+        left = frames.len();
+        assert_eq!(conn.wants_frames(), left == 0, "{left}");
+        assert!(conn.take_bytes().len() < 4 * (101 << 10));
+    }
+}
+
+#[test]
+fn a_connection_takes_no_more_writes_than_the_loop_may_hold_of_it() {
+    let mut alone = Alone::new();
+    let id = alone.client();
+    let set = |xid| {
+        request(xid, Op::SetData, |writer| {
+            writer.string("/").buffer(Some(&vec![7; 1 << 20])).i32(-1);
+        })
+    };
+    let conn = alone.conns.get_mut(&id).expect("a connection");
+    conn.on_frames(Millis(0), &mut (1..=64).map(set));
+    let asked = conn.take_events().iter().filter(|event| matches!(event, Event::Request(..))).count();
+    assert_eq!((asked, conn.wants_frames()), (8, false), "eight are more than 8 MiB");
+    let reply = Reply { state: Zxid::ZERO, frame: Bytes::new(), then: Then::Stay };
+    conn.on_effect(Millis(0), ToClient::Reply(reply));
+    assert!(conn.wants_frames());
+}
