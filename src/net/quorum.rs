@@ -10,47 +10,35 @@
 //! Not here: what a packet does (`zab`), its bytes (`zab::codec`).
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+mod link;
+
+use self::link::{Link, Outgoing, Waiting, read, weight, write};
 use super::dial;
 use crate::base::{Address, Ensemble, LinkId, ServerId};
 use crate::replica::event::Event;
 use crate::tree::Image;
-use crate::zab::codec::{Decoder, Limits, Side, encode, encode_snapshot_end, encode_snapshot_head};
+use crate::zab::codec::{Limits, Side};
 use crate::zab::packet::Packet;
 
 /// Packets that may wait for one link; more close it.
 const PACKETS_MAX: usize = 1 << 17;
-/// Bytes that may wait for one link, for instance while it takes a snapshot; more close it.
-const BYTES_MAX: usize = 512 << 20;
-/// Links that others opened and that may stand at one time; more are turned away.
-const ACCEPTED_MAX: usize = 1024;
-/// Bytes that are written at once, and read at once.
-const BATCH_BYTES: usize = 256 << 10;
-/// Packets that are taken from the queue at once.
-const BATCH_PACKETS: usize = 1024;
-/// Pieces of a snapshot that may wait for the socket; the thread that produces them waits for more room.
-const SNAPSHOT_PIECES_MAX: usize = 4;
+/// Links that others opened and that may stand at one time; more are turned away. Ids end at 255, and a learner that
+/// comes back may have a second link while the first is not known to be dead.
+const ACCEPTED_MAX: usize = 512;
 /// Tries to connect to one leader, and the pause between them.
 const DIAL_TRIES: u32 = 5;
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
-/// How often the loop is told that a packet which is not whole yet goes on arriving.
-const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// How long the last packets of a link that is closed may take.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// Pause after accepting went wrong, so that a lack of descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,8 +53,26 @@ pub struct QuorumSettings {
     pub connect_limit: Duration,
     /// How much a peer may make this server hold.
     pub limits: Limits,
+    /// How much may wait for links that take too little.
+    pub waiting: WaitingLimits,
     /// Every task is waited for at the end.
     pub tasks: TaskTracker,
+}
+
+/// How many bytes may wait to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitingLimits {
+    /// For one link, for instance while it takes a snapshot; more close it.
+    pub link_bytes_max: usize,
+    /// For all links together; more close the one that most of them wait for.
+    pub all_bytes_max: usize,
+}
+
+impl Default for WaitingLimits {
+    /// 512 MiB, and 1 GiB for all: room for two learners that take long.
+    fn default() -> WaitingLimits {
+        WaitingLimits { link_bytes_max: 512 << 20, all_bytes_max: 1 << 30 }
+    }
 }
 
 /// The quorum port.
@@ -81,6 +87,8 @@ struct Shared {
     stop: CancellationToken,
     next_link: AtomicU64,
     links: Mutex<BTreeMap<LinkId, Handle>>,
+    /// Bytes that wait for all links.
+    waiting_bytes: Arc<AtomicUsize>,
     accepted: AtomicUsize,
     /// Links whose last packets are not written yet.
     writing: AtomicUsize,
@@ -91,29 +99,10 @@ struct Shared {
 /// What the loop holds of a link.
 struct Handle {
     queue: mpsc::Sender<Outgoing>,
-    waiting_bytes: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     stop: CancellationToken,
     /// Cancels the link's `is_last` when the loop lets go of the link.
     _is_last: DropGuard,
-}
-
-enum Outgoing {
-    Packet(Packet),
-    Snapshot(Image),
-}
-
-/// One end of a link, as its tasks see it.
-#[derive(Clone)]
-struct Link {
-    id: LinkId,
-    shared: Arc<Shared>,
-    /// Ends both tasks at once.
-    stop: CancellationToken,
-    /// Cancelled once nothing more is queued: what is left must not take for ever.
-    is_last: CancellationToken,
-    /// Whether the learner at either end is level, so that silence is judged by `syncLimit`.
-    is_level: Arc<AtomicBool>,
-    waiting_bytes: Arc<AtomicUsize>,
 }
 
 impl Quorum {
@@ -125,6 +114,7 @@ impl Quorum {
             stop,
             next_link: AtomicU64::new(1),
             links: Mutex::new(BTreeMap::new()),
+            waiting_bytes: Arc::default(),
             accepted: AtomicUsize::new(0),
             writing: AtomicUsize::new(0),
             is_dismissed: AtomicBool::new(false),
@@ -186,14 +176,30 @@ impl Quorum {
 
     fn enqueue(&self, link: LinkId, weight: usize, outgoing: Outgoing) {
         let links = self.shared.links();
-        let Some(handle) = links.get(&link) else { return };
-        let waiting = handle.waiting_bytes.fetch_add(weight, Ordering::Relaxed) + weight;
-        if waiting > BYTES_MAX || handle.queue.try_send(outgoing).is_err() {
-            if !handle.stop.is_cancelled() {
-                warn!(%link, waiting_bytes = waiting, "the link takes too little and is closed");
-            }
-            handle.stop.cancel();
+        let Some(handle) = links.get(&link).filter(|handle| !handle.stop.is_cancelled()) else { return };
+        let limits = self.shared.settings.waiting;
+        handle.waiting.add(weight);
+        let is_full = handle.queue.try_send(outgoing).is_err();
+        if is_full || handle.waiting.own() > limits.link_bytes_max {
+            handle.give_up(link);
         }
+        if self.shared.waiting_bytes.load(Ordering::Relaxed) > limits.all_bytes_max
+            && let Some((link, handle)) = links.iter().max_by_key(|(_, handle)| handle.waiting.own())
+            // What waits for links that were let go counts too, for the moment that they have: nobody else is to pay.
+            && handle.waiting.own() >= limits.all_bytes_max / links.len()
+        {
+            handle.give_up(*link);
+        }
+    }
+}
+
+impl Handle {
+    /// Ends a link for which too much waits.
+    fn give_up(&self, link: LinkId) {
+        if !self.stop.is_cancelled() {
+            warn!(%link, waiting_bytes = self.waiting.own(), "the link takes too little and is closed");
+        }
+        self.stop.cancel();
     }
 }
 
@@ -265,11 +271,11 @@ async fn open(stream: TcpStream, dialed: Option<ServerId>, shared: Arc<Shared>) 
     let id = LinkId(shared.next_link.fetch_add(1, Ordering::Relaxed));
     let (queue, outgoing) = mpsc::channel(PACKETS_MAX);
     let stop = shared.stop.child_token();
-    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let waiting = Arc::new(Waiting::new(Arc::clone(&shared.waiting_bytes)));
     let is_last = CancellationToken::new();
     let handle = Handle {
         queue,
-        waiting_bytes: Arc::clone(&waiting_bytes),
+        waiting: Arc::clone(&waiting),
         stop: stop.clone(),
         _is_last: is_last.clone().drop_guard(),
     };
@@ -283,7 +289,7 @@ async fn open(stream: TcpStream, dialed: Option<ServerId>, shared: Arc<Shared>) 
     };
     shared.accepted.fetch_add(accepted, Ordering::Relaxed);
     let tasks = shared.settings.tasks.clone();
-    let link = Link { id, shared, stop, is_last, is_level: Arc::default(), waiting_bytes };
+    let link = Link { id, shared, stop, is_last, is_level: Arc::default(), waiting };
     let (read_half, write_half) = stream.into_split();
     link.shared.writing.fetch_add(1, Ordering::Relaxed);
     let writing = link.clone();
@@ -301,218 +307,5 @@ async fn open(stream: TcpStream, dialed: Option<ServerId>, shared: Arc<Shared>) 
     });
 }
 
-/// Hands every packet to the loop until the link ends.
-async fn read(mut half: OwnedReadHalf, link: &Link, side: Side) {
-    let settings = &link.shared.settings;
-    let mut decoder = Decoder::new(side, settings.limits);
-    let mut bytes = BytesMut::with_capacity(BATCH_BYTES / 8);
-    let mut told = Instant::now();
-    loop {
-        let mut is_whole = false;
-        loop {
-            match decoder.feed(&mut bytes) {
-                Ok(None) => break,
-                Ok(Some(packet)) => {
-                    is_whole = true;
-                    if matches!(packet, Packet::UpToDate) {
-                        link.is_level.store(true, Ordering::Relaxed);
-                    }
-                    if link.shared.inbox.send(Event::Packet(link.id, packet)).await.is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    warn!(link = %link.id, %error, "a link is closed: what it sent is no packet");
-                    return;
-                }
-            }
-        }
-        // A snapshot takes its time: the loop must know that it goes on.
-        let is_long = !is_whole && !bytes.is_empty() && told.elapsed() >= PROGRESS_EVERY;
-        if is_whole || is_long {
-            told = Instant::now();
-        }
-        if is_long && link.shared.inbox.send(Event::Progress(link.id)).await.is_err() {
-            return;
-        }
-        let silence = match link.is_level.load(Ordering::Relaxed) {
-            true => settings.sync_silence,
-            false => settings.init_silence,
-        };
-        bytes.reserve(BATCH_BYTES / 8);
-        let arrived = tokio::select! {
-            () = link.stop.cancelled() => return,
-            arrived = timeout(silence, half.read_buf(&mut bytes)) => arrived,
-        };
-        match arrived {
-            Ok(Ok(0)) => {
-                debug!(link = %link.id, "the other end closed the link");
-                return;
-            }
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                debug!(link = %link.id, %error, "the link broke");
-                return;
-            }
-            Err(_) => {
-                warn!(link = %link.id, ?silence, "a link is closed: it is silent");
-                return;
-            }
-        }
-    }
-}
-
-/// Writes what is queued until the queue or the link ends.
-async fn write(mut half: OwnedWriteHalf, link: &Link, mut queue: mpsc::Receiver<Outgoing>) {
-    let mut batch = Vec::new();
-    let mut bytes = BytesMut::new();
-    loop {
-        tokio::select! {
-            () = link.stop.cancelled() => return,
-            count = queue.recv_many(&mut batch, BATCH_PACKETS) => if count == 0 { break },
-        }
-        let written = async {
-            for outgoing in batch.drain(..) {
-                write_one(&mut half, &mut bytes, outgoing, link).await?;
-            }
-            half.write_all_buf(&mut bytes).await
-        };
-        let late = async {
-            link.is_last.cancelled().await;
-            sleep(FAREWELL).await;
-        };
-        let written: io::Result<()> = tokio::select! {
-            () = link.stop.cancelled() => return,
-            () = late => Err(io::ErrorKind::TimedOut.into()),
-            written = written => written,
-        };
-        if let Err(error) = written {
-            debug!(link = %link.id, %error, "the link broke");
-            break;
-        }
-    }
-    drop(half.shutdown().await);
-    link.stop.cancel();
-}
-
-async fn write_one(
-    half: &mut OwnedWriteHalf,
-    bytes: &mut BytesMut,
-    outgoing: Outgoing,
-    link: &Link,
-) -> io::Result<()> {
-    match outgoing {
-        Outgoing::Packet(packet) => {
-            link.waiting_bytes.fetch_sub(weight(&packet), Ordering::Relaxed);
-            if matches!(packet, Packet::UpToDate) {
-                link.is_level.store(true, Ordering::Relaxed);
-            }
-            encode(&packet, bytes);
-        }
-        Outgoing::Snapshot(image) => {
-            encode_snapshot_head(image.zxid(), bytes);
-            half.write_all_buf(bytes).await?;
-            write_snapshot(half, image, link.id).await?;
-            encode_snapshot_end(bytes);
-        }
-    }
-    if bytes.len() >= BATCH_BYTES {
-        half.write_all_buf(bytes).await?;
-    }
-    Ok(())
-}
-
-/// Streams a tree whose pieces come from a thread that may take its time.
-async fn write_snapshot(half: &mut OwnedWriteHalf, image: Image, link: LinkId) -> io::Result<()> {
-    let (sender, mut pieces) = mpsc::channel::<Bytes>(SNAPSHOT_PIECES_MAX);
-    let producer = tokio::task::spawn_blocking(move || image.write_body(&mut Pieces(sender)));
-    let mut sent_bytes = 0;
-    while let Some(mut piece) = pieces.recv().await {
-        sent_bytes += piece.len();
-        half.write_all_buf(&mut piece).await?;
-    }
-    info!(%link, sent_bytes, "a snapshot is sent");
-    producer.await.map_err(io::Error::other)?
-}
-
-/// Hands what is written to it on in pieces; waits while too many wait.
-struct Pieces(mpsc::Sender<Bytes>);
-
-impl io::Write for Pieces {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.0.blocking_send(Bytes::copy_from_slice(piece)).map_err(gone)?;
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What a packet counts against the bytes that may wait.
-fn weight(packet: &Packet) -> usize {
-    const FIXED: usize = 64;
-    FIXED
-        + match packet {
-            Packet::Proposal(proposal) | Packet::Inform(proposal) => proposal.txn.len(),
-            Packet::InformAndActivate { proposal, .. } => proposal.txn.len(),
-            Packet::Request(forwarded) => forwarded.body.len(),
-            Packet::Snap { body, .. } => body.len(),
-            Packet::Pong { touched, .. } => touched.len() * 12,
-            Packet::NewLeader { config, .. } => config.as_ref().map_or(0, String::len),
-            Packet::LearnerInfo { .. }
-            | Packet::LeaderInfo { .. }
-            | Packet::AckEpoch { .. }
-            | Packet::Diff(_)
-            | Packet::Trunc(_)
-            | Packet::UpToDate
-            | Packet::Ack(_)
-            | Packet::Commit(_)
-            | Packet::CommitAndActivate { .. }
-            | Packet::Ping(_)
-            | Packet::Revalidate { .. }
-            | Packet::Revalidated { .. }
-            | Packet::Sync
-            | Packet::HandOver { .. } => 0,
-        }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A peer that takes nothing and goes on sending must not hold a link that the loop has closed.
-    #[tokio::test]
-    async fn a_link_that_is_closed_ends_although_its_peer_takes_nothing() {
-        let (inbox, mut events) = mpsc::channel(1024);
-        let tasks = TaskTracker::new();
-        let limits = Limits { buffer_bytes_max: 4 << 20, snapshot_bytes_max: 4 << 20 };
-        let long = Duration::from_secs(3600);
-        let settings = QuorumSettings {
-            init_silence: long,
-            sync_silence: long,
-            connect_limit: long,
-            limits,
-            tasks: tasks.clone(),
-        };
-        let stop = CancellationToken::new();
-        let quorum = Quorum::new(settings, inbox, stop.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let listening = stop.child_token();
-        quorum.listen(listener, listening.clone());
-        let peer = TcpStream::connect(address).await.expect("it listens");
-        let Some(Event::LinkUp(link, None)) = events.recv().await else { panic!("a link stands") };
-        let config = Some("x".repeat(1 << 20));
-        for _ in 0..64 {
-            quorum.send(link, Packet::NewLeader { zxid: crate::base::Zxid(0), config: config.clone() });
-        }
-        peer.readable().await.expect("it writes, and is stuck soon");
-        quorum.close(link);
-        listening.cancel();
-        tasks.close();
-        tasks.wait().await;
-        assert_eq!(quorum.writing_count(), 0);
-    }
-}
+mod tests;

@@ -35,7 +35,7 @@ use crate::net::clients::{self, Clients};
 use crate::net::election::{Election, ElectionSettings};
 use crate::net::facts::{Asker, QUESTIONS_MAX};
 use crate::net::health::Health;
-use crate::net::quorum::{Quorum, QuorumSettings};
+use crate::net::quorum::{Quorum, QuorumSettings, WaitingLimits};
 use crate::net::stats::Stats;
 use crate::net::words::Lexicon;
 use crate::replica::event::Event;
@@ -308,6 +308,7 @@ impl Start {
                 sync_silence: ticks(mode.sync_limit_ticks),
                 connect_limit: ticks(mode.connect_limit_ticks),
                 limits: Limits { buffer_bytes_max, ..Limits::default() },
+                waiting: WaitingLimits::default(),
                 tasks: self.tasks.clone(),
             },
             inbox.clone(),
