@@ -4,12 +4,15 @@
 //!
 //! Always true:
 //! * a probe has no side effect and needs no other server;
+//! * a connection is for one request, and its time is limited; when there are too many, one that has not sent its
+//!   request makes room for the newest, so that a probe is answered however many others are slow;
 //! * what changes something needs the token, which is compared in constant time.
 //!
 //! Not here: ZooKeeper's own commands below `/commands`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -20,9 +23,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -34,10 +36,8 @@ use super::metrics::{self, Descriptors};
 use crate::base::{MemberRole, ServerId};
 use crate::zab::effects::Status;
 
-/// Connections at one time; more wait to be accepted.
+/// Connections at one time; one more costs another one its place.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a request's head may take.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// The longest body of a request.
 const BODY_BYTES_MAX: usize = 4096;
 /// Pause after accepting went wrong.
@@ -57,10 +57,31 @@ pub struct Desk {
     pub disk: Option<Disk>,
     /// What requests that change something must bear; `None` refuses them all.
     pub token: Option<String>,
+    /// How patient it is.
+    pub waits: Waits,
     /// Ends everything.
     pub stop: CancellationToken,
     /// Every task is waited for at the end.
     pub tasks: TaskTracker,
+}
+
+/// How long the other side of a connection may keep this one waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// For a request's head.
+    pub head: Duration,
+    /// For a request's body.
+    pub body: Duration,
+    /// For everything, the longest hand-over of leadership included.
+    pub all: Duration,
+}
+
+impl Default for Waits {
+    /// Ten seconds for each half of a request, a minute in all.
+    fn default() -> Waits {
+        let ten = Duration::from_secs(10);
+        Waits { head: ten, body: ten, all: 6 * ten }
+    }
 }
 
 /// What a disk with an identity says about itself.
@@ -89,16 +110,30 @@ pub fn listen(desk: Desk, port: Port, listener: TcpListener) {
     tasks.spawn(accept(desk, port, listener));
 }
 
+/// Whose turn it is on a connection.
+#[derive(Debug, Default)]
+struct Place {
+    /// Ends the connection.
+    stop: CancellationToken,
+    /// Its request is being answered: nothing is waited for that the other side owes.
+    is_answering: AtomicBool,
+}
+
+/// Makes room for one more: the oldest that waits for the other side goes, else the oldest.
+fn make_room(places: &mut Vec<Arc<Place>>) {
+    places.retain(|place| !place.stop.is_cancelled());
+    if places.len() >= CONNECTIONS_MAX {
+        let waits = |place: &Arc<Place>| !place.is_answering.load(Relaxed);
+        places.remove(places.iter().position(waits).unwrap_or(0)).stop.cancel();
+    }
+}
+
 async fn accept(desk: Desk, port: Port, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut places = Vec::new();
     loop {
-        let accepted = async {
-            let place = places.clone().acquire_owned().await.expect("the places are never closed");
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = desk.stop.cancelled() => return,
-            accepted = accepted => accepted,
+            accepted = listener.accept() => accepted,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -108,22 +143,35 @@ async fn accept(desk: Desk, port: Port, listener: TcpListener) {
                 continue;
             }
         };
-        let desk = desk.clone();
-        desk.tasks.clone().spawn(async move {
-            let serve = service_fn(|request| {
-                let desk = &desk;
-                async move { Ok::<_, Infallible>(answer(desk, port, request).await) }
-            });
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(16 << 10);
-            let connection = http.serve_connection(TokioIo::new(stream), serve);
-            tokio::select! {
-                () = desk.stop.cancelled() => {}
-                served = connection => drop(served), // a broken request concerns only who sent it
-            }
-            drop(place);
-        });
+        make_room(&mut places);
+        let place = Arc::new(Place { stop: desk.stop.child_token(), is_answering: AtomicBool::new(false) });
+        places.push(Arc::clone(&place));
+        desk.tasks.spawn(serve(desk.clone(), port, stream, place));
     }
+}
+
+/// Answers the one request of a connection.
+async fn serve(desk: Desk, port: Port, stream: TcpStream, place: Arc<Place>) {
+    let service = service_fn(|request| {
+        let (desk, place) = (&desk, &place);
+        async move {
+            place.is_answering.store(true, Relaxed);
+            let answer = answer(desk, port, request).await;
+            place.is_answering.store(false, Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(desk.waits.head)
+        .max_buf_size(16 << 10)
+        .keep_alive(false);
+    let connection = timeout(desk.waits.all, http.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        () = place.stop.cancelled() => {}
+        served = connection => drop(served), // a broken request concerns only who sent it
+    }
+    place.stop.cancel();
 }
 
 async fn answer(desk: &Desk, port: Port, request: Request<Incoming>) -> Answer {
@@ -139,7 +187,11 @@ async fn answer(desk: &Desk, port: Port, request: Request<Incoming>) -> Answer {
             if let Some(refusal) = refuse(desk, &request) {
                 return refusal;
             }
-            let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
+            let body =
+                timeout(desk.waits.body, Limited::new(request.into_body(), BODY_BYTES_MAX).collect()).await;
+            let Ok(body) = body else {
+                return refusal(StatusCode::REQUEST_TIMEOUT, "the body does not come");
+            };
             let Ok(body) = body else { return refusal(StatusCode::BAD_REQUEST, "the body cannot be read") };
             let order = match body.to_bytes() {
                 bytes if bytes.is_empty() => Ok(json!({})),
@@ -331,7 +383,73 @@ fn text(status: StatusCode, text: String) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+    use crate::base::Millis;
+
+    /// Long enough for no test to see it pass.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    async fn open(waits: Waits) -> (Desk, std::net::SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let desk = Desk {
+            health: Arc::new(Health::new(|| Millis(0))),
+            disk: None,
+            token: Some("secret".to_owned()),
+            waits,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        listen(desk.clone(), Port::Admin, listener);
+        (desk, address)
+    }
+
+    async fn send(address: std::net::SocketAddr, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        stream
+    }
+
+    /// All that comes before the end, which may be a reset.
+    async fn read(mut stream: TcpStream) -> String {
+        let mut bytes = Vec::new();
+        drop(stream.read_to_end(&mut bytes).await);
+        String::from_utf8(bytes).expect("text")
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_answered_at_once_however_many_others_are_slow() {
+        let (desk, address) = open(Waits { head: LONG, body: LONG, all: LONG }).await;
+        let mut slow = Vec::new();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            slow.push(send(address, "POST /v1/drain HTTP/1.1\r\nHost: x\r\n").await);
+        }
+        let answer = read(send(address, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert_eq!(read(slow.remove(0)).await, "", "the oldest went for it");
+        desk.stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_for_one_request_whose_head_and_body_must_come_in_time() {
+        let short = Duration::from_millis(20);
+        let head = "POST /v1/drain HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n";
+        let body = format!("{head}Content-Length: 9\r\n\r\n{{");
+        let (_desk, address) = open(Waits { head: short, body: LONG, all: LONG }).await;
+        read(send(address, head).await).await;
+        let (_desk, address) = open(Waits { head: LONG, body: short, all: LONG }).await;
+        let answer = read(send(address, &body).await).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        let (_desk, address) = open(Waits { head: LONG, body: LONG, all: short }).await;
+        assert_eq!(read(send(address, &body).await).await, "");
+
+        let (_desk, address) = open(Waits { head: LONG, body: LONG, all: LONG }).await;
+        let twice = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2);
+        let answer = read(send(address, &twice).await).await;
+        assert_eq!(answer.matches("200 OK").count(), 1, "{answer}");
+    }
 
     #[test]
     fn a_token_is_equal_only_to_itself() {

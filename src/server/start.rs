@@ -30,7 +30,7 @@ use super::run::Loop;
 use super::{ServerArgs, clock, logs};
 use crate::base::{Ensemble, Millis, Recovered, ServerId, Ticks, WriteSeq};
 use crate::config::{Config, EnsembleMode, Listen, Mode, Problem};
-use crate::net::admin::{self, Desk, Disk, Port};
+use crate::net::admin::{self, Desk, Disk, Port, Waits};
 use crate::net::clients::{self, Clients};
 use crate::net::election::{Election, ElectionSettings};
 use crate::net::facts::{Asker, QUESTIONS_MAX};
@@ -242,6 +242,7 @@ impl Start {
                 start_mode: start_mode(identity.mode),
             }),
             token: self.loaded.admin_token.clone(),
+            waits: Waits::default(),
             stop: self.end.clone(),
             tasks: self.tasks.clone(),
         };
