@@ -135,6 +135,9 @@ impl Edge {
                     self.stats.proposals.add(1);
                     self.stats.proposal_sizes.observe(txn.len());
                 }
+                if let Some(memberships) = memberships(&write) {
+                    self.on_memberships(&memberships);
+                }
                 self.health.on_write(seq);
                 self.writer.write(seq, write);
             }
@@ -171,7 +174,7 @@ impl Edge {
             Effect::Client(conn, told) => self.clients.tell(conn, told),
             Effect::Notify(zxid, conns) => self.clients.notify(zxid, &conns),
             Effect::Status(status) => self.on_status(status),
-            Effect::Ensemble(ensemble) => self.on_ensemble(ensemble),
+            Effect::Ensemble(ensemble) => self.on_ensemble(&ensemble),
             Effect::LimitPassed(limit) => self.on_limit_passed(&limit),
             Effect::Transferred(outcome) => {
                 match &outcome {
@@ -243,12 +246,16 @@ impl Edge {
         }
     }
 
-    fn on_ensemble(&mut self, ensemble: Ensemble) {
+    fn on_ensemble(&mut self, ensemble: &Ensemble) {
         info!(version = %ensemble.version, members = %ensemble.lines().join(" "), "membership in force");
-        self.ports.follow(&ensemble);
+        self.ports.follow(ensemble);
+    }
+
+    /// A server that is only proposed may lead already, and must be reached.
+    fn on_memberships(&self, memberships: &[Ensemble]) {
         if let Some((quorum, election)) = &self.peers {
-            quorum.set_members(vec![ensemble.clone()]);
-            election.set_members(vec![ensemble]);
+            quorum.set_members(memberships.to_vec());
+            election.set_members(memberships.to_vec());
         }
     }
 
@@ -283,5 +290,37 @@ impl Edge {
             Ok(gone) => info!(files = gone.len(), "old snapshots and logs are removed"),
             Err(error) => warn!(%error, "old snapshots and logs cannot be removed"),
         });
+    }
+}
+
+/// The memberships that a write stores, the one in force first; `None` if it stores none.
+fn memberships(write: &Write) -> Option<Vec<Ensemble>> {
+    match write {
+        Write::Ensemble { current, proposed } => {
+            let texts = [Some(current), proposed.as_ref()].into_iter().flatten();
+            Some(texts.filter_map(|text| Ensemble::parse(text).ok()).collect())
+        }
+        Write::Append { .. } | Write::Epochs(_) | Write::Truncate(_) | Write::Replace { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Epochs;
+
+    #[test]
+    fn the_addresses_of_a_proposed_membership_are_known_before_it_is_in_force() {
+        let (one, two) = ("server.1=one:2888:3888:participant", "server.2=two:2888:3888:participant");
+        let current = format!("{one}\nversion=1");
+        let proposed = Some(format!("{one}\n{two}\nversion=2"));
+        let found = memberships(&Write::Ensemble { current, proposed }).expect("memberships");
+        let ids = |ensemble: &Ensemble| ensemble.members.keys().map(|id| id.0).collect::<Vec<_>>();
+        assert_eq!(
+            found.iter().map(ids).collect::<Vec<_>>(),
+            [vec![1], vec![1, 2]],
+            "the one in force first"
+        );
+        assert_eq!(memberships(&Write::Epochs(Epochs::default())), None);
     }
 }

@@ -159,6 +159,7 @@ impl Start {
         let settings = self.settings(identity.as_ref());
         let ensemble = in_force(&settings, &recovered)?;
         check_named(config, &ensemble)?;
+        let proposed = recovered.ensemble_proposed.as_deref().and_then(|text| Ensemble::parse(text).ok());
         let replica = Replica::new(clock::now(), settings, recovered, clock::seed());
         let replica = replica.map_err(|error| Failure::Data(error.to_string()))?;
         let (inbox, events) = mpsc::channel(INBOX_MAX);
@@ -178,7 +179,11 @@ impl Start {
         });
         let peers = match &config.mode {
             Mode::Standalone => None,
-            Mode::Ensemble(mode) => Some(self.start_peers(mode, &ensemble, &inbox)),
+            Mode::Ensemble(mode) => {
+                let configured = mode.members.clone();
+                let memberships = [Some(ensemble.clone()), proposed, Some(configured)];
+                Some(self.start_peers(mode, memberships.into_iter().flatten().collect(), &inbox))
+            }
         };
         let mut ports = Ports::new(config, &clients, peers.clone(), &self.tasks, &self.end);
         ports.open(&ensemble).await?;
@@ -297,7 +302,7 @@ impl Start {
     fn start_peers(
         &self,
         mode: &EnsembleMode,
-        ensemble: &Ensemble,
+        memberships: Vec<Ensemble>,
         inbox: &mpsc::Sender<Event>,
     ) -> (Arc<Quorum>, Arc<Election>) {
         let config = &self.loaded.config;
@@ -324,8 +329,8 @@ impl Start {
             tasks: self.tasks.clone(),
         };
         let election = Election::start(settings, inbox.clone(), self.end.clone());
-        quorum.set_members(vec![ensemble.clone(), mode.members.clone()]);
-        election.set_members(vec![ensemble.clone(), mode.members.clone()]);
+        quorum.set_members(memberships.clone());
+        election.set_members(memberships);
         (Arc::new(quorum), Arc::new(election))
     }
 
