@@ -12,8 +12,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::clients::Clients;
 use super::conn::Service;
 use super::event::{Closing, Effect, Event, ToClient};
@@ -46,6 +44,8 @@ pub struct Replica {
     /// Writes that were refused for a quota, by its top-level node.
     pub(super) quota_refusals: BTreeMap<String, u64>,
     snapshots: Snapshots,
+    /// The tree of the snapshot that just came, until the agreement says whether it is wanted.
+    arrived: Option<Tree>,
     /// The voter that leadership is being given to.
     handover: Option<ServerId>,
     pub(super) fx: Vec<Effect>,
@@ -126,6 +126,7 @@ impl Replica {
             status: Status::Looking,
             syncs: VecDeque::new(),
             quota_refusals: BTreeMap::new(),
+            arrived: None,
             handover: None,
             fx: Vec::new(),
         })
@@ -142,6 +143,7 @@ impl Replica {
         self.pump(now);
         self.resume(now);
         self.pump(now);
+        self.arrived = None;
         self.end_handover();
         self.fx.drain(..)
     }
@@ -239,7 +241,7 @@ impl Replica {
                 self.fx.push(Effect::Ensemble(ensemble));
             }
             News::Deliver(proposal) => self.on_deliver(&proposal),
-            News::Install { zxid, body } => self.on_install(now, zxid, &body),
+            News::Install { zxid, .. } => self.on_install(now, zxid),
             News::SnapshotWanted(link) => {
                 let image = self.service.tree.read(Tree::image);
                 let zxid = image.zxid();
@@ -263,9 +265,13 @@ impl Replica {
             Packet::Proposal(proposal)
             | Packet::Inform(proposal)
             | Packet::InformAndActivate { proposal, .. } => check_txn(proposal).err(),
-            Packet::Snap { zxid, body } => {
-                Tree::from_body(*zxid, body.clone(), None).err().map(|error| error.to_string())
-            }
+            Packet::Snap { zxid, body } => match Tree::from_body(*zxid, body.clone(), None) {
+                Ok(tree) => {
+                    self.arrived = Some(tree);
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            },
             Packet::LearnerInfo { .. }
             | Packet::LeaderInfo { .. }
             | Packet::AckEpoch { .. }
@@ -326,8 +332,9 @@ impl Replica {
     }
 
     /// A leader sent its whole tree.
-    fn on_install(&mut self, now: Now, zxid: Zxid, body: &Bytes) {
-        let mut tree = Tree::from_body(zxid, body.clone(), None).expect("it was read when the packet came");
+    fn on_install(&mut self, now: Now, zxid: Zxid) {
+        let mut tree = self.arrived.take().expect("a snapshot is installed in the step in which it came");
+        assert_eq!(tree.zxid(), zxid, "the snapshot that came is the one that is installed");
         let ensemble = self.zab.ensemble();
         tree.set_config(&ensemble.to_string(), ensemble.version, now.wall_ms);
         let digest = tree.digest();
