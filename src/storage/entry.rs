@@ -6,6 +6,14 @@
 //! * a file whose damage is followed by a whole entry is an error; damage that nothing follows is a torn tail;
 //! * no bytes make it panic, and nothing is allocated by a length that the file cannot hold.
 //!
+//! Why damage before a whole entry is refused even in the last batch of the newest file: a power cut may lose earlier
+//! pages of a batch that was never synced and keep later ones, and then nothing acknowledged is missing. But a batch that
+//! was synced, acknowledged and damaged afterwards leaves the same bytes. Nothing that is written along with the batch
+//! tells the two apart, since it may arrive before the rest; only what is synced between the batch and its
+//! acknowledgement could, a second sync for each batch. So the bytes prove nothing, and a member that dropped what it had
+//! acknowledged would vote as if it had never had it. It gets level from its peers once its data is taken away: an empty
+//! disk does not vote before that.
+//!
 //! Not here: which files belong together (`replay`), appending (`log`).
 
 use std::ops::Range;
