@@ -1,4 +1,4 @@
-//! Sessions: their ids and passwords, how long they live, who owns them.
+//! Sessions: their ids and passwords, how long they live, who owns them; and those that live on one server alone.
 //!
 //! In: what clients ask for, touches, moves and the clock. Out: what a session gets, and which ones are due.
 //!
@@ -104,7 +104,9 @@ impl SessionIds {
 /// Why a session may not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionFault {
-    /// It is unknown, expired or closing.
+    /// It is not tracked: it expired, or is not a replicated one.
+    Unknown,
+    /// It is closing.
     Expired,
     /// It was taken over by a client of another server.
     Moved,
@@ -178,7 +180,7 @@ impl Tracker {
 
     /// Whether a client of `asking` may write in this session; the first that does becomes its owner.
     pub fn check(&mut self, session: SessionId, asking: ServerId) -> Result<(), SessionFault> {
-        let tracked = self.sessions.get_mut(&session).ok_or(SessionFault::Expired)?;
+        let tracked = self.sessions.get_mut(&session).ok_or(SessionFault::Unknown)?;
         if tracked.phase == Phase::Closing {
             return Err(SessionFault::Expired);
         }
@@ -252,6 +254,90 @@ impl Tracker {
                 self.due.remove(&expires);
             }
         }
+    }
+}
+
+/// What becomes of new sessions in an ensemble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LocalRule {
+    /// They are replicated.
+    #[default]
+    Replicated,
+    /// They live on the server that opened them, and have no ephemeral nodes.
+    Local,
+    /// The same, until one creates an ephemeral node: it is replicated first.
+    Upgraded,
+}
+
+/// The sessions that live on this server alone: nobody else knows them, and they end with what the server is at the
+/// time, as in Apache ZooKeeper.
+#[derive(Clone, Debug)]
+pub struct LocalSessions {
+    server: ServerId,
+    rule: LocalRule,
+    tracker: Tracker,
+    /// What each was opened with, for its upgrade.
+    timeouts: BTreeMap<SessionId, Millis>,
+}
+
+impl LocalSessions {
+    /// None yet.
+    pub fn new(server: ServerId, tick: Millis, rule: LocalRule) -> LocalSessions {
+        let tracker = Tracker::new(tick, Millis(0), std::iter::empty());
+        LocalSessions { server, rule, tracker, timeouts: BTreeMap::new() }
+    }
+
+    /// What becomes of new sessions.
+    pub fn rule(&self) -> LocalRule {
+        self.rule
+    }
+
+    /// A session opens.
+    pub fn open(&mut self, now: Millis, session: SessionId, timeout: Millis) {
+        self.tracker.open(now, session, timeout, self.server);
+        self.timeouts.insert(session, timeout);
+    }
+
+    /// The session was heard from; `false` if it is not one of these.
+    pub fn touch(&mut self, at: Millis, session: SessionId, timeout: Millis) -> bool {
+        self.tracker.touch(at, session, timeout)
+    }
+
+    /// Whether the session is one of these.
+    pub fn has(&self, session: SessionId) -> bool {
+        self.timeouts.contains_key(&session)
+    }
+
+    /// The session ends, or is replicated from here on. Returns what it was opened with.
+    pub fn remove(&mut self, session: SessionId) -> Option<Millis> {
+        self.tracker.remove(session);
+        self.timeouts.remove(&session)
+    }
+
+    /// Takes out the sessions that are due.
+    pub fn expire(&mut self, now: Millis) -> Vec<SessionId> {
+        let expired = self.tracker.expire(now);
+        for session in &expired {
+            self.remove(*session);
+        }
+        expired
+    }
+
+    /// All of them end.
+    pub fn clear(&mut self) {
+        *self = LocalSessions::new(self.server, self.tracker.tick, self.rule);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.timeouts.len()
+    }
+
+    /// Whether a leader that does not know the session lets it write: it is local here, or was opened by another server and
+    /// may be local there. One of this server's that is not local any more has ended.
+    pub fn may_write(&self, session: SessionId) -> bool {
+        let is_own = session.0 & !COUNTER_MASK == self.server.0 << SERVER_SHIFT;
+        self.rule != LocalRule::Replicated && (self.has(session) || !is_own)
     }
 }
 
@@ -372,5 +458,33 @@ mod tests {
         assert_eq!(tracker.expire(Millis(60_000)), []);
         tracker.remove(SESSION);
         assert_eq!((tracker.count(), tracker.is_alive(SESSION)), (0, false));
+    }
+
+    #[test]
+    fn a_leader_lets_local_sessions_write_that_may_be_alive() {
+        let (own, other) = (SessionId(1 << 56 | 7), SessionId(2 << 56 | 7));
+        for (rule, allowed) in [(LocalRule::Replicated, false), (LocalRule::Local, true)] {
+            let mut locals = LocalSessions::new(HERE, TICK, rule);
+            assert_eq!([own, other].map(|session| locals.may_write(session)), [false, allowed]);
+            locals.open(Millis(0), own, Millis(4_000));
+            assert_eq!(locals.may_write(own), allowed);
+            assert_eq!(
+                (locals.expire(Millis(6_000)), locals.has(own), locals.count()),
+                (vec![own], false, 0)
+            );
+            assert!(!locals.may_write(own), "it has ended");
+        }
+    }
+
+    #[test]
+    fn a_local_session_that_is_upgraded_or_cleared_never_expires_here() {
+        let mut locals = LocalSessions::new(HERE, TICK, LocalRule::Upgraded);
+        locals.open(Millis(0), SESSION, Millis(4_000));
+        assert!(locals.touch(Millis(1), SESSION, Millis(9_000)));
+        assert_eq!((locals.remove(SESSION), locals.remove(SESSION)), (Some(Millis(4_000)), None));
+        assert!(!locals.touch(Millis(2), SESSION, Millis(9_000)));
+        locals.open(Millis(0), SESSION, Millis(4_000));
+        locals.clear();
+        assert_eq!((locals.expire(Millis(60_000)), locals.has(SESSION)), (vec![], false));
     }
 }

@@ -15,7 +15,7 @@ use super::keys::{self, Kind};
 use super::raw::{Problem, RawConfig};
 use super::settings::{
     Access, Admin, Changes, Config, Connections, IdentityFiles, Listen, LogFormat, LogSettings, Mode,
-    StorageSettings, Words,
+    Serving, StorageSettings, Words,
 };
 use crate::base::{Compression, Millis};
 
@@ -60,6 +60,7 @@ pub fn check(raw: &RawConfig, found: &Found) -> Result<(Config, Vec<String>), Ve
         storage: checker.storage(identity.as_ref()),
         access: checker.access(),
         changes: checker.changes(),
+        serving: checker.serving(),
         words: words(raw),
         admin: checker.admin(),
         metrics: checker.metrics(),
@@ -282,6 +283,13 @@ impl Checker<'_> {
             ttl_nodes: self.flag("extendedTypesEnabled").unwrap_or(false),
             enforce_quota: self.flag("enforceQuota").unwrap_or(false),
             reap_every: self.millis("znode.container.checkIntervalMs", 60_000),
+        }
+    }
+
+    fn serving(&mut self) -> Serving {
+        Serving {
+            local_sessions: self.flag("localSessionsEnabled").unwrap_or(false),
+            upgrade_local_sessions: self.flag("localSessionsUpgradingEnabled").unwrap_or(false),
         }
     }
 

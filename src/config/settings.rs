@@ -39,6 +39,8 @@ pub struct Config {
     pub access: Access,
     /// What clients may change, and what ends by itself.
     pub changes: Changes,
+    /// How a member of an ensemble serves clients.
+    pub serving: Serving,
     /// The four-letter words that are answered.
     pub words: Words,
     /// The admin port; `None` if it is switched off.
@@ -179,6 +181,15 @@ pub struct Changes {
     /// `znode.container.checkIntervalMs`: how often containers and nodes with a time to live are looked at.
     /// Default 60 s.
     pub reap_every: Millis,
+}
+
+/// How a member of an ensemble serves clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// `localSessionsEnabled`: new sessions live on the server that opened them alone. Default false.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`: such a session is replicated once it needs to be. Default false.
+    pub upgrade_local_sessions: bool,
 }
 
 /// The four-letter words that are answered; `srvr` always is.

@@ -42,8 +42,10 @@ pub struct Facts {
     pub last_applied: Zxid,
     /// The tree.
     pub tree: TreeFacts,
-    /// Sessions known here.
+    /// Replicated sessions.
     pub sessions: u64,
+    /// Sessions of this server alone.
+    pub local_sessions: u64,
     /// Writes that were refused for a quota, by its top-level node.
     pub quota_refusals: BTreeMap<String, u64>,
     /// Requests of clients in progress.

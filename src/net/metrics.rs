@@ -136,7 +136,7 @@ fn gauges(facts: &Facts, stats: &Stats, connections: usize, descriptors: Descrip
         gauge("ephemerals_count", facts.tree.ephemerals),
         gauge("approximate_data_size", facts.tree.bytes),
         gauge("global_sessions", facts.sessions),
-        gauge("local_sessions", 0),
+        gauge("local_sessions", facts.local_sessions),
         gauge("open_file_descriptor_count", descriptors.open),
         gauge("max_file_descriptor_count", descriptors.max),
         Metric { name: "connection_drop_probability", value: Value::Float(0.0) },

@@ -28,11 +28,22 @@ pub struct Clients {
 pub struct Client {
     /// Its session; until it is granted, the one that it is to get.
     pub session: SessionId,
+    /// Whether others know it.
+    pub session_kind: SessionKind,
     /// The negotiated timeout.
     pub timeout: Millis,
     /// The read-only byte of its connect request, for the response.
     pub read_only: Option<bool>,
     turns: VecDeque<Turn>,
+}
+
+/// Who knows a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// Every server.
+    Replicated,
+    /// This one alone.
+    Local,
 }
 
 /// One request in its place.
@@ -85,10 +96,16 @@ pub struct Start {
 }
 
 impl Clients {
-    /// A client that is to get this session.
-    pub fn insert(&mut self, conn: ConnId, session: SessionId, timeout: Millis, read_only: Option<bool>) {
-        let client = Client { session, timeout, read_only, turns: VecDeque::new() };
+    /// A client that is to get a session.
+    pub fn insert(&mut self, conn: ConnId, client: Client) {
         self.by_conn.insert(conn, client);
+    }
+
+    /// The client's session is replicated from here on.
+    pub fn on_upgraded(&mut self, conn: ConnId) {
+        if let Some(client) = self.by_conn.get_mut(&conn) {
+            client.session_kind = SessionKind::Replicated;
+        }
     }
 
     /// The client's session is granted: no other connection of this server has it.
@@ -141,7 +158,7 @@ impl Clients {
         let (state, start) = match ask {
             Ask::Local(local) => (State::Local(local), None),
             ask if is_held => (State::Held(ask), None),
-            ask => (State::of_started(&ask), Some(ask)),
+            ask => client.begin(ask),
         };
         client.turns.push_back(Turn { xid, identities: Arc::clone(&identities), state });
         start.map(|ask| Start { xid, identities, ask })
@@ -185,11 +202,35 @@ impl Clients {
     /// Takes the client's oldest held request that no sync stands before any more.
     pub fn release(&mut self, conn: ConnId) -> Option<Start> {
         let client = self.by_conn.get_mut(&conn)?;
-        let turn = client.turns.iter_mut().find(|turn| turn.holds())?;
-        let State::Held(ask) = &turn.state else { return None };
-        let ask = ask.clone();
-        turn.state = State::of_started(&ask);
-        Some(Start { xid: turn.xid, identities: Arc::clone(&turn.identities), ask })
+        let place = client.turns.iter().position(Turn::holds)?;
+        let State::Held(ask) = &client.turns[place].state else { return None };
+        let (state, start) = client.begin(ask.clone());
+        let turn = &mut client.turns[place];
+        turn.state = state;
+        start.map(|ask| Start { xid: turn.xid, identities: Arc::clone(&turn.identities), ask })
+    }
+}
+
+impl Client {
+    /// A client that has asked for nothing yet.
+    pub fn new(
+        session: SessionId,
+        session_kind: SessionKind,
+        timeout: Millis,
+        read_only: Option<bool>,
+    ) -> Client {
+        Client { session, session_kind, timeout, read_only, turns: VecDeque::new() }
+    }
+
+    /// What a request waits for, and the request if somebody has to be asked. The end of a session that lives here needs
+    /// nobody.
+    fn begin(&self, ask: Ask) -> (State, Option<Ask>) {
+        match (self.session_kind, &ask) {
+            (SessionKind::Local, Ask::Write { request: Request::CloseSession, .. }) => {
+                (State::Local(Local::Close), None)
+            }
+            (_, _) => (State::of_started(&ask), Some(ask)),
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Inspect {
     pub watch_count: usize,
     /// Replicated sessions.
     pub session_count: usize,
+    /// Sessions that live on this server alone.
+    pub local_session_count: usize,
     /// Clients of this server that have a session, or are about to.
     pub client_count: usize,
     /// Requests of its clients that are in the loop.
@@ -89,6 +91,7 @@ impl Replica {
             ephemeral_count: tree.ephemeral_owners().map(|(_, count)| count).sum(),
             watch_count,
             session_count: tree.sessions().len(),
+            local_session_count: self.locals.count(),
             client_count: self.clients.count(),
             request_count: self.clients.turn_count(),
             outstanding_count,

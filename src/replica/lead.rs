@@ -53,8 +53,8 @@ struct Proposed {
 /// Something that needs a proposal.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// A client of this server gets a new session.
-    Session { conn: ConnId, session: SessionId, timeout: Millis },
+    /// A client of this server gets a new session, or a local one is replicated.
+    Session { origin: Origin, session: SessionId, timeout: Millis },
     /// A client of this server writes.
     Write { conn: ConnId, session: SessionId, xid: i32, identities: Arc<Vec<Id>>, request: Request },
     /// A client of this server sent a write that cannot be read.
@@ -159,10 +159,10 @@ impl Replica {
     fn propose_work(&mut self, now: Now, work: Work) {
         let server = self.settings.zab.id;
         match work {
-            Work::Session { conn, session, timeout } => {
+            Work::Session { origin, session, timeout } => {
                 let asker = Asker { session, server, identities: &[] };
                 let asked = Asked::CreateSession(in_ms(timeout));
-                self.propose(now, Question { asker, cxid: 0, asked, origin: Origin::Connect(conn) });
+                self.propose(now, Question { asker, cxid: 0, asked, origin });
             }
             Work::Write { conn, session, xid, identities, request } => {
                 let asker = Asker { session, server, identities: &identities };
@@ -260,6 +260,7 @@ impl Replica {
             let ground = Ground {
                 rules: &self.rules,
                 tracker: &mut leading.tracker,
+                locals: &self.locals,
                 tree,
                 in_flight: &leading.in_flight,
                 check_reconfig: &check_reconfig,

@@ -64,22 +64,22 @@ impl Learning {
 }
 
 impl Replica {
-    /// A client gets a new session.
-    pub(super) fn forward_session(&mut self, conn: ConnId, session: SessionId, timeout: Millis) {
+    /// A client gets a new session, or a local one is replicated.
+    pub(super) fn forward_session(&mut self, origin: Origin, session: SessionId, timeout: Millis) {
         let mut body = Writer::new();
         body.i32(in_ms(timeout));
         let op = Op::CreateSession.as_wire();
         let request = Forwarded { session, cxid: 0, op, body: body.finish(), identities: Vec::new() };
-        self.forward(request, Origin::Connect(conn));
+        self.forward(request, origin);
     }
 
     /// A client writes.
-    pub(super) fn forward_write(&mut self, conn: ConnId, session: SessionId, write: Write<'_>) {
+    pub(super) fn forward_write(&mut self, origin: Origin, session: SessionId, write: Write<'_>) {
         let Write { xid, identities, op, body } = write;
         let identity = |id: &Id| Identity { scheme: id.scheme.clone(), id: id.id.clone() };
         let identities = identities.iter().map(identity).collect();
         let request = Forwarded { session, cxid: xid, op: op.as_wire(), body, identities };
-        self.forward(request, Origin::Request(conn));
+        self.forward(request, origin);
     }
 
     /// A client presents a session that it has already.

@@ -21,7 +21,7 @@ use super::prepare::Rules;
 use super::settings::{RecoverError, Settings};
 use super::snapshots::Snapshots;
 use crate::base::{ConnId, Ensemble, LinkId, Millis, Now, Recovered, ServerId, Zxid};
-use crate::session::SessionIds;
+use crate::session::{LocalRule, LocalSessions, SessionIds};
 use crate::tree::{Shared, Tree, Txn, TxnBody};
 use crate::watch::Watches;
 use crate::zab::effects::{self, News, Status};
@@ -37,6 +37,8 @@ pub struct Replica {
     pub(super) service: Arc<Service>,
     pub(super) clients: Clients,
     pub(super) ids: SessionIds,
+    /// Sessions that live on this server alone, as long as its role does.
+    pub(super) locals: LocalSessions,
     pub(super) role: Role,
     pub(super) status: Status,
     /// Connections whose syncs are on their way, oldest first.
@@ -69,6 +71,8 @@ pub(super) enum Origin {
     Request(ConnId),
     /// A client's connect request.
     Connect(ConnId),
+    /// The create of an ephemeral node in a local session: whatever the leader says, this is why it failed.
+    LocalEphemeral(ConnId),
     /// Nobody here.
     Elsewhere,
 }
@@ -102,6 +106,9 @@ impl Replica {
             tree.set_config(&current.to_string(), current.version, now.wall_ms);
         }
         let ids = SessionIds::new(settings.zab.id, now.wall_ms, seed);
+        let is_alone = settings.ensemble.members.is_empty();
+        let rule = if is_alone { LocalRule::Replicated } else { settings.local_sessions };
+        let locals = LocalSessions::new(settings.zab.id, settings.zab.tick, rule);
         let zab_recovered = ZabRecovered {
             epochs: recovered.epochs,
             may_vote: recovered.may_vote,
@@ -122,6 +129,7 @@ impl Replica {
             service,
             clients: Clients::default(),
             ids,
+            locals,
             role: Role::Idle,
             status: Status::Looking,
             syncs: VecDeque::new(),
@@ -154,6 +162,7 @@ impl Replica {
                 self.zab.step(now, Input::Tick);
                 self.pump(now);
                 self.lead_on(now);
+                self.expire_locals(now);
             }
             Event::LinkUp(link, dialed) => self.zab.step(now, Input::LinkUp { link, dialed }),
             Event::DialFailed(server) => self.zab.step(now, Input::DialFailed(server)),
@@ -176,6 +185,9 @@ impl Replica {
     fn on_touched(&mut self, conn: ConnId, at: Millis) {
         let Some(client) = self.clients.client(conn) else { return };
         let (session, timeout) = (client.session, client.timeout);
+        if self.locals.touch(at, session, timeout) {
+            return;
+        }
         match &mut self.role {
             Role::Leading(leading) => {
                 leading.tracker.touch(at, session, timeout);
@@ -314,6 +326,7 @@ impl Replica {
                 self.tell(conn, ToClient::Drop(Closing::Abrupt));
             }
             self.syncs.clear();
+            self.locals.clear();
             self.role = Role::Idle;
         }
         self.fx.push(Effect::Status(status));

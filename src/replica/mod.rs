@@ -15,6 +15,7 @@ mod inflight;
 pub mod inspect;
 mod lead;
 mod learn;
+mod local;
 mod machine;
 pub mod prepare;
 pub mod read;

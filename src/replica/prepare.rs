@@ -13,13 +13,15 @@ mod checks;
 
 use bytes::Bytes;
 
-use self::checks::{byte_count, expect_version, next_version, parent_of, validate, weak_parent};
+use self::checks::{
+    byte_count, code_of, expect_version, next_version, parent_of, path_of, validate, weak_parent,
+};
 use super::inflight::{Changed, InFlight, Known, View};
 use crate::base::{ServerId, SessionId, Zxid};
 use crate::proto::multi::MultiOp;
 use crate::proto::request::{CreateMode, CreateRequest, ReconfigRequest};
 use crate::proto::{Acl, ErrorCode, Id, Op, Request, StatPersisted, perms};
-use crate::session::{SessionFault, Tracker};
+use crate::session::{LocalSessions, SessionFault, Tracker};
 use crate::tree::txn::{CreateKind, CreateTxn, DeleteReason, SetDataReason, SetDataTxn};
 use crate::tree::{
     AclCheck, Growth, LimitKind, NodeKind, Passed, Schemes, Tree, Txn, TxnBody, TxnHeader, acl, digest,
@@ -91,8 +93,10 @@ pub type CheckReconfig<'a> = &'a dyn Fn(&ReconfigRequest) -> Result<String, Erro
 pub struct Ground<'a> {
     /// The switches.
     pub rules: &'a Rules,
-    /// The sessions.
+    /// The replicated sessions.
     pub tracker: &'a mut Tracker,
+    /// The sessions of this server alone.
+    pub locals: &'a LocalSessions,
     /// The tree as it is.
     pub tree: &'a Tree,
     /// What will change it first.
@@ -132,6 +136,7 @@ pub fn prepare(ground: Ground<'_>, asker: Asker<'_>, asked: Asked<'_>) -> Decide
     let mut decision = Decision {
         rules: ground.rules,
         tracker: ground.tracker,
+        locals: ground.locals,
         check_reconfig: ground.check_reconfig,
         zxid: ground.zxid,
         time: ground.time,
@@ -179,6 +184,7 @@ type Checked<T> = Result<T, ErrorCode>;
 struct Decision<'a> {
     rules: &'a Rules,
     tracker: &'a mut Tracker,
+    locals: &'a LocalSessions,
     check_reconfig: CheckReconfig<'a>,
     zxid: Zxid,
     time: i64,
@@ -263,7 +269,10 @@ impl Decision<'_> {
 
     fn create(&mut self, op: Op, create: &CreateRequest) -> Checked<TxnBody> {
         let mode = self.create_mode(op, create)?;
-        self.session()?;
+        match mode.is_ephemeral() {
+            true => self.replicated_session()?,
+            false => self.session()?,
+        }
         let path = create.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
         let parent_path = weak_parent(path)?;
         let acl = self.rules.schemes.fix_up(create.acl.as_deref(), self.asker.identities)?;
@@ -444,10 +453,20 @@ impl Decision<'_> {
     }
 
     fn session(&mut self) -> Checked<()> {
-        self.tracker.check(self.asker.session, self.asker.server).map_err(|fault| match fault {
-            SessionFault::Expired => ErrorCode::SessionExpired,
-            SessionFault::Moved => ErrorCode::SessionMoved,
-        })
+        let session = self.asker.session;
+        match self.tracker.check(session, self.asker.server) {
+            Err(SessionFault::Unknown) if self.locals.may_write(session) => Ok(()),
+            checked => checked.map_err(code_of),
+        }
+    }
+
+    /// The session can own ephemeral nodes. Of another server's local session the leader knows nothing.
+    fn replicated_session(&mut self) -> Checked<()> {
+        let session = self.asker.session;
+        match self.tracker.check(session, self.asker.server) {
+            Err(SessionFault::Unknown) if self.locals.has(session) => Err(ErrorCode::EphemeralOnLocalSession),
+            checked => checked.map_err(code_of),
+        }
     }
 
     fn permit(&self, acl: &[Acl], perms: i32) -> Checked<()> {
@@ -471,17 +490,5 @@ impl Decision<'_> {
     fn room_for_ephemeral(&self, path: &str) -> Checked<()> {
         let taken = self.view.ephemeral_path_bytes_max(self.asker.session);
         if taken + path.len() <= EPHEMERAL_BYTES_MAX { Ok(()) } else { Err(ErrorCode::MarshallingError) }
-    }
-}
-
-fn path_of(op: &MultiOp) -> Option<&str> {
-    match op {
-        MultiOp::Create(create)
-        | MultiOp::Create2(create)
-        | MultiOp::CreateContainer(create)
-        | MultiOp::CreateTtl(create) => create.path.as_deref(),
-        MultiOp::Delete { path, .. } | MultiOp::SetData { path, .. } | MultiOp::Check { path, .. } => {
-            path.as_deref()
-        }
     }
 }

@@ -28,6 +28,8 @@ pub enum Local {
     Read(Request),
     /// The request cannot be read or is not done: the code, with the zxid of the tree.
     Refused(ErrorCode),
+    /// The session ends; it lives here alone.
+    Close,
     /// A header that was decided when the request was read.
     Bare {
         /// 0 or -1: the client must not remember it.
@@ -88,6 +90,7 @@ pub fn answer(tree: &Tree, caller: &Caller<'_>, xid: i32, local: &Local) -> Answ
         }
         Local::Read(request) => from_tree(xid, read(tree, caller, request)),
         Local::Refused(code) => from_tree(xid, Err(*code)),
+        Local::Close => Answer { then: Then::Close, ..from_tree(xid, Ok(Response::Empty)) },
         Local::Bare { zxid, err, then } => Answer {
             header: ReplyHeader { xid, zxid: *zxid, err: *err },
             response: Response::Empty,

@@ -8,17 +8,17 @@
 //!
 //! Not here: whether this server decides (`lead`) or learns (`learn`), the order of turns (`clients`).
 
-use super::clients::{Next, Start};
+use super::clients::{Client, Next, SessionKind, Start};
 use super::event::{Ask, ClientRequest, Closing, Effect, Reply, Then, ToClient};
 use super::lead::Work;
 use super::learn::Write;
 use super::machine::{Origin, Replica, Role, in_ms};
 use super::read::{self, Answer, Caller, Local};
 use crate::base::wire::Writer;
-use crate::base::{ConnId, Now, SessionId, Zxid};
+use crate::base::{ConnId, Millis, Now, SessionId, Zxid};
 use crate::proto::response::encode_reply;
 use crate::proto::{ConnectRequest, ConnectResponse, ErrorCode, Id, MultiResult, Op, ReplyHeader, Response};
-use crate::session;
+use crate::session::{self, LocalRule};
 use crate::tree::{Applied, Outcome, Tree, Txn, TxnBody};
 
 impl Replica {
@@ -29,14 +29,7 @@ impl Replica {
         }
         let timeout = self.settings.timeouts.negotiate(request.timeout_ms);
         if request.session == SessionId::NONE {
-            let session = self.ids.next_id();
-            self.clients.insert(conn, session, timeout, request.read_only);
-            return match self.role {
-                Role::Learning(_) => self.forward_session(conn, session, timeout),
-                Role::Leading(_) | Role::Idle => {
-                    self.decide(now, Work::Session { conn, session, timeout });
-                }
-            };
+            return self.open_session(now, conn, timeout, request.read_only);
         }
         let session = request.session;
         if !session::is_password(session, Some(&request.password)) {
@@ -46,8 +39,11 @@ impl Replica {
         if let Some(older) = self.clients.conn_of(session) {
             self.drop_client(older, Closing::Abrupt);
         }
-        self.clients.insert(conn, session, timeout, request.read_only);
+        let is_local = self.locals.touch(now.mono, session, timeout);
+        let kind = if is_local { SessionKind::Local } else { SessionKind::Replicated };
+        self.clients.insert(conn, Client::new(session, kind, timeout, request.read_only));
         match &mut self.role {
+            _ if is_local => self.grant(conn),
             Role::Learning(_) => self.ask_for_session(conn, session, timeout),
             Role::Leading(leading) => {
                 match leading.tracker.reopen(now.mono, session, timeout, self.settings.zab.id) {
@@ -57,6 +53,17 @@ impl Replica {
             }
             Role::Idle => self.refuse(conn),
         }
+    }
+
+    fn open_session(&mut self, now: Now, conn: ConnId, timeout: Millis, read_only: Option<bool>) {
+        let session = self.ids.next_id();
+        if self.locals.rule() != LocalRule::Replicated {
+            self.locals.open(now.mono, session, timeout);
+            self.clients.insert(conn, Client::new(session, SessionKind::Local, timeout, read_only));
+            return self.grant(conn);
+        }
+        self.clients.insert(conn, Client::new(session, SessionKind::Replicated, timeout, read_only));
+        self.replicate_session(now, Origin::Connect(conn), session, timeout);
     }
 
     /// The client has its session.
@@ -101,18 +108,22 @@ impl Replica {
                 self.syncs.push_back(conn);
                 self.zab.sync(session, xid, path.as_deref().unwrap_or_default());
             }
-            Ask::Write { op, request, body } => match self.role {
-                Role::Learning(_) => {
-                    self.forward_write(conn, session, Write { xid, identities: &identities, op, body });
+            Ask::Write { op, request, body } => {
+                let origin = self.upgrade_for(now, conn, session, &request);
+                match self.role {
+                    Role::Learning(_) => {
+                        let write = Write { xid, identities: &identities, op, body };
+                        self.forward_write(origin, session, write);
+                    }
+                    Role::Leading(_) | Role::Idle => {
+                        self.decide(now, Work::Write { conn, session, xid, identities, request });
+                    }
                 }
-                Role::Leading(_) | Role::Idle => {
-                    self.decide(now, Work::Write { conn, session, xid, identities, request });
-                }
-            },
+            }
             Ask::Broken { body } => match (&self.role, body) {
                 (Role::Learning(_), Some(body)) => {
                     let write = Write { xid, identities: &identities, op: Op::Multi, body };
-                    self.forward_write(conn, session, write);
+                    self.forward_write(Origin::Request(conn), session, write);
                 }
                 (_, _) => self.decide(now, Work::Broken { conn, session, xid }),
             },
@@ -136,6 +147,9 @@ impl Replica {
             let reply = match next {
                 Next::Reply(reply) => reply,
                 Next::Answer { xid, identities, local } => {
+                    if local == Local::Close {
+                        self.end_local(conn);
+                    }
                     match self.answer(conn, xid, &identities, &local) {
                         Some(reply) => reply,
                         None => return,
@@ -165,12 +179,16 @@ impl Replica {
 
     /// Tells whoever waited for a txn.
     pub(super) fn complete(&mut self, origin: Origin, txn: &Txn, applied: &Applied) {
-        let (Origin::Request(conn) | Origin::Connect(conn)) = origin else { return };
-        if let Origin::Connect(conn) = origin {
-            return self.grant(conn);
-        }
+        let conn = match origin {
+            Origin::Request(conn) | Origin::LocalEphemeral(conn) => conn,
+            Origin::Connect(conn) => return self.grant(conn),
+            Origin::Elsewhere => return,
+        };
         let (err, response) = match applied.to_response(txn) {
             Ok(response) => (0, response),
+            Err(_) if origin == Origin::LocalEphemeral(conn) => {
+                (ErrorCode::EphemeralOnLocalSession.as_wire(), Response::Empty)
+            }
             Err(err) => (err, Response::Empty),
         };
         if is_moved(err, &response) {

@@ -12,7 +12,7 @@ use super::prepare::{Rules, Switch};
 use crate::base::ensemble::EnsembleError;
 use crate::base::wire::DecodeError;
 use crate::base::{Ensemble, Millis, Zxid};
-use crate::session::TimeoutLimits;
+use crate::session::{LocalRule, TimeoutLimits};
 use crate::zab;
 
 /// What a server is told once.
@@ -24,6 +24,8 @@ pub struct Settings {
     pub ensemble: Ensemble,
     /// Between which session timeouts it negotiates.
     pub timeouts: TimeoutLimits,
+    /// `localSessionsEnabled` and `localSessionsUpgradingEnabled`; without meaning for a server that is alone.
+    pub local_sessions: LocalRule,
     /// What its connections are told.
     pub clients: ClientSettings,
     /// `extendedTypesEnabled`: whether nodes may have a time to live.

@@ -37,6 +37,7 @@ pub fn facts(id: ServerId, replica: &Replica, status_age: Millis) -> Facts {
             quotas,
         },
         sessions: inspect.session_count as u64,
+        local_sessions: inspect.local_session_count as u64,
         quota_refusals: inspect.quota_refusals,
         outstanding: inspect.request_count as u64,
         ensemble: inspect.ensemble,

@@ -41,7 +41,7 @@ use crate::net::words::Lexicon;
 use crate::replica::event::Event;
 use crate::replica::prepare::Switch;
 use crate::replica::{ClientSettings, Replica, Settings};
-use crate::session::TimeoutLimits;
+use crate::session::{LocalRule, TimeoutLimits};
 use crate::storage::{EnsembleFiles, FileSystem, Layout, Options, Report, Store, Writer};
 use crate::tree::acl::SchemeState;
 use crate::tree::{AclCheck, Schemes, Tree};
@@ -361,6 +361,11 @@ impl Start {
             zab,
             ensemble,
             timeouts: TimeoutLimits { min: config.session_timeout_min, max: config.session_timeout_max },
+            local_sessions: match (config.serving.local_sessions, config.serving.upgrade_local_sessions) {
+                (false, _) => LocalRule::Replicated,
+                (true, false) => LocalRule::Local,
+                (true, true) => LocalRule::Upgraded,
+            },
             clients: ClientSettings {
                 touch_every: Millis(config.tick.0 / 2),
                 session_wait: config.connections.sessionless_timeout,

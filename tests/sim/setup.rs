@@ -12,7 +12,7 @@ use quorate::base::rng::Rng;
 use quorate::base::{Ensemble, Millis, ServerId};
 use quorate::replica::prepare::Switch;
 use quorate::replica::{ClientSettings, Settings};
-use quorate::session::TimeoutLimits;
+use quorate::session::{LocalRule, TimeoutLimits};
 use quorate::tree::{AclCheck, Schemes, acl};
 use quorate::zab;
 
@@ -101,6 +101,7 @@ impl Setup {
             zab,
             ensemble: self.ensemble(),
             timeouts: TimeoutLimits { min: Millis(tick.0 * 2), max: Millis(tick.0 * 20) },
+            local_sessions: LocalRule::Replicated,
             clients,
             ttl_nodes: Switch::Off,
             quotas: Switch::Off,

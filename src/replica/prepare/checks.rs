@@ -12,6 +12,21 @@ use bytes::Bytes;
 use super::Checked;
 use crate::base::ZPath;
 use crate::proto::ErrorCode;
+use crate::proto::multi::MultiOp;
+use crate::session::SessionFault;
+
+/// The path of an operation in a multi; `None` for null.
+pub(super) fn path_of(op: &MultiOp) -> Option<&str> {
+    match op {
+        MultiOp::Create(create)
+        | MultiOp::Create2(create)
+        | MultiOp::CreateContainer(create)
+        | MultiOp::CreateTtl(create) => create.path.as_deref(),
+        MultiOp::Delete { path, .. } | MultiOp::SetData { path, .. } | MultiOp::Check { path, .. } => {
+            path.as_deref()
+        }
+    }
+}
 
 /// The text before the last `/`, of a path that passes the weak validation of create and delete.
 pub(super) fn weak_parent(path: &str) -> Checked<&str> {
@@ -51,4 +66,12 @@ pub(super) fn next_version(expected: i32, current: i32) -> Checked<i32> {
 /// Bytes of data that a request brings; its frame is far below 4 GiB.
 pub(super) fn byte_count(data: Option<&Bytes>) -> u32 {
     data.map_or(0, |data| data.len() as u32)
+}
+
+/// What a client is told whose session may not write.
+pub(super) fn code_of(fault: SessionFault) -> ErrorCode {
+    match fault {
+        SessionFault::Unknown | SessionFault::Expired => ErrorCode::SessionExpired,
+        SessionFault::Moved => ErrorCode::SessionMoved,
+    }
 }

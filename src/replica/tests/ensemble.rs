@@ -15,21 +15,22 @@ const MEMBERS: &str = "server.1=a:2888:3888:participant;2181\n\
 /// A link as one server sees it: the other server, and the link's number there.
 type Links = BTreeMap<(i64, LinkId), (i64, LinkId)>;
 /// A connection: the server, and its number.
-type At = (i64, ConnId);
+pub(super) type At = (i64, ConnId);
 
-struct Together {
-    replicas: BTreeMap<i64, Replica>,
+pub(super) struct Together {
+    pub(super) replicas: BTreeMap<i64, Replica>,
     logs: BTreeMap<i64, Vec<(Zxid, Bytes)>>,
-    down: BTreeSet<i64>,
-    now: Now,
+    pub(super) down: BTreeSet<i64>,
+    pub(super) now: Now,
     links: Links,
     link_count: u64,
     queue: VecDeque<(i64, Event)>,
     conns: BTreeMap<At, Conn>,
     received: BTreeMap<At, BytesMut>,
-    closed: BTreeMap<At, Closing>,
+    pub(super) closed: BTreeMap<At, Closing>,
     conn_count: u64,
     transferred: Option<Result<ServerId, String>>,
+    change: fn(&mut Settings),
 }
 
 fn settings_of(id: i64) -> Settings {
@@ -43,7 +44,12 @@ fn settings_of(id: i64) -> Settings {
 
 impl Together {
     /// Three servers with a leader.
-    fn new() -> Together {
+    pub(super) fn new() -> Together {
+        Together::with(|_| {})
+    }
+
+    /// The same with settings that differ.
+    pub(super) fn with(change: fn(&mut Settings)) -> Together {
         let mut together = Together {
             replicas: BTreeMap::new(),
             logs: BTreeMap::new(),
@@ -57,19 +63,22 @@ impl Together {
             closed: BTreeMap::new(),
             conn_count: 0,
             transferred: None,
+            change,
         };
         (1..=3).for_each(|id| together.start(id, Recovered { may_vote: true, ..Recovered::default() }));
         together.wait_for_service();
         together
     }
 
-    fn start(&mut self, id: i64, recovered: Recovered) {
-        let replica = Replica::new(self.now, settings_of(id), recovered, id as u64).expect("it recovers");
+    pub(super) fn start(&mut self, id: i64, recovered: Recovered) {
+        let mut settings = settings_of(id);
+        (self.change)(&mut settings);
+        let replica = Replica::new(self.now, settings, recovered, id as u64).expect("it recovers");
         self.replicas.insert(id, replica);
         self.down.remove(&id);
     }
 
-    fn stop(&mut self, id: i64) {
+    pub(super) fn stop(&mut self, id: i64) {
         self.down.insert(id);
         self.queue.retain(|(at, _)| *at != id);
         self.replicas.remove(&id);
@@ -89,22 +98,22 @@ impl Together {
         self.run();
     }
 
-    fn status(&self, id: i64) -> Status {
+    pub(super) fn status(&self, id: i64) -> Status {
         self.replicas[&id].inspect().zab.status
     }
 
-    fn leader(&self) -> i64 {
+    pub(super) fn leader(&self) -> i64 {
         let leads = |id: &&i64| matches!(self.status(**id), Status::Leading(_));
         *self.replicas.keys().find(leads).expect("a leader")
     }
 
     /// The servers that learn.
-    fn learners(&self) -> Vec<i64> {
+    pub(super) fn learners(&self) -> Vec<i64> {
         let leader = self.leader();
         self.replicas.keys().copied().filter(|id| *id != leader).collect()
     }
 
-    fn wait_for_service(&mut self) {
+    pub(super) fn wait_for_service(&mut self) {
         for _ in 0..1_000 {
             self.wait(50);
             let serves = |id: &i64| {
@@ -117,7 +126,7 @@ impl Together {
         panic!("nobody serves: {:?}", self.replicas.keys().map(|id| self.status(*id)).collect::<Vec<_>>());
     }
 
-    fn wait(&mut self, ms: u64) {
+    pub(super) fn wait(&mut self, ms: u64) {
         for _ in 0..ms.div_ceil(50) {
             self.now.mono = self.now.mono + Millis(50);
             self.now.wall_ms += 50;
@@ -134,7 +143,7 @@ impl Together {
         }
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         while let Some((id, event)) = self.queue.pop_front() {
             let Some(replica) = self.replicas.get_mut(&id) else { continue };
             let effects: Vec<Effect> = replica.step(self.now, event).collect();
@@ -142,7 +151,7 @@ impl Together {
         }
     }
 
-    fn perform(&mut self, id: i64, effect: Effect) {
+    pub(super) fn perform(&mut self, id: i64, effect: Effect) {
         match effect {
             Effect::Write(seq, write) => {
                 let log = self.logs.entry(id).or_default();
@@ -177,7 +186,7 @@ impl Together {
         }
     }
 
-    fn dial(&mut self, from: i64, to: ServerId) {
+    pub(super) fn dial(&mut self, from: i64, to: ServerId) {
         if self.down.contains(&to.0) {
             return self.queue.push_back((from, Event::DialFailed(to)));
         }
@@ -190,13 +199,13 @@ impl Together {
         self.queue.push_back((far.0, Event::LinkUp(far.1, None)));
     }
 
-    fn send(&mut self, near: (i64, LinkId), packet: Packet) {
+    pub(super) fn send(&mut self, near: (i64, LinkId), packet: Packet) {
         if let Some((id, link)) = self.links.get(&near) {
             self.queue.push_back((*id, Event::Packet(*link, packet)));
         }
     }
 
-    fn tell(&mut self, at: At, what: ToClient) {
+    pub(super) fn tell(&mut self, at: At, what: ToClient) {
         let now = self.now.mono;
         if let Some(conn) = self.conns.get_mut(&at) {
             conn.on_effect(now, what);
@@ -204,7 +213,7 @@ impl Together {
         }
     }
 
-    fn collect(&mut self, at: At) {
+    pub(super) fn collect(&mut self, at: At) {
         let now = self.now.mono;
         let conn = self.conns.get_mut(&at).expect("a connection");
         self.received.entry(at).or_default().put(conn.take_bytes());
@@ -217,12 +226,12 @@ impl Together {
         self.queue.extend(conn.take_events().into_iter().map(|event| (at.0, event)));
     }
 
-    fn conn(&mut self, at: At) -> &mut Conn {
+    pub(super) fn conn(&mut self, at: At) -> &mut Conn {
         self.conns.get_mut(&at).expect("a connection")
     }
 
     /// Opens a connection to a server and says this first.
-    fn connect(&mut self, server: i64, first: Bytes) -> At {
+    pub(super) fn connect(&mut self, server: i64, first: Bytes) -> At {
         self.conn_count += 1;
         let at = (server, ConnId(self.conn_count));
         let service = self.replicas[&server].service();
@@ -233,14 +242,14 @@ impl Together {
     }
 
     /// A new session on a server.
-    fn client(&mut self, server: i64) -> At {
+    pub(super) fn client(&mut self, server: i64) -> At {
         let at = self.connect(server, connect(10_000, SessionId::NONE, &[]));
         assert_eq!(self.take(at).len(), 41, "the session is granted");
         at
     }
 
     /// Presents a session to another server; whether it was granted.
-    fn attach(&mut self, server: i64, session: SessionId) -> (At, bool) {
+    pub(super) fn attach(&mut self, server: i64, session: SessionId) -> (At, bool) {
         let at = self.connect(server, reconnect(session));
         let mut refusal = Writer::new();
         ConnectResponse::refused(Some(false)).encode(&mut refusal);
@@ -249,11 +258,11 @@ impl Together {
         (at, response != refusal.finish())
     }
 
-    fn session(&self, at: At) -> SessionId {
+    pub(super) fn session(&self, at: At) -> SessionId {
         self.conns[&at].granted().expect("a session").session
     }
 
-    fn frames(&mut self, at: At, frames: impl IntoIterator<Item = Bytes>) {
+    pub(super) fn frames(&mut self, at: At, frames: impl IntoIterator<Item = Bytes>) {
         let now = self.now.mono;
         let mut frames = frames.into_iter().peekable();
         while frames.peek().is_some() {
@@ -263,11 +272,11 @@ impl Together {
         self.run();
     }
 
-    fn take(&mut self, at: At) -> Bytes {
+    pub(super) fn take(&mut self, at: At) -> Bytes {
         self.received.entry(at).or_default().split().freeze()
     }
 
-    fn replies(&mut self, at: At) -> Vec<Frame> {
+    pub(super) fn replies(&mut self, at: At) -> Vec<Frame> {
         let mut bytes = Reader::new(self.take(at));
         let mut frames = Vec::new();
         while bytes.remaining() > 0 {
@@ -276,18 +285,18 @@ impl Together {
         frames
     }
 
-    fn ask(&mut self, at: At, request: Bytes) -> Vec<Frame> {
+    pub(super) fn ask(&mut self, at: At, request: Bytes) -> Vec<Frame> {
         self.frames(at, [request]);
         self.replies(at)
     }
 
-    fn err(&mut self, at: At, request: Bytes) -> i32 {
+    pub(super) fn err(&mut self, at: At, request: Bytes) -> i32 {
         self.ask(at, request).last().expect("a reply").err
     }
 
     /// Every server holds the same tree.
     #[track_caller]
-    fn assert_level(&self) {
+    pub(super) fn assert_level(&self) {
         let states: BTreeSet<_> = self
             .replicas
             .values()
@@ -301,7 +310,7 @@ impl Together {
     }
 }
 
-fn sync(xid: i32) -> Bytes {
+pub(super) fn sync(xid: i32) -> Bytes {
     request(xid, Op::Sync, |writer| {
         writer.string("/");
     })

@@ -2,6 +2,7 @@
 
 mod ensemble;
 mod golden;
+mod local;
 mod order;
 mod prepare;
 mod quotas;
@@ -21,7 +22,7 @@ use super::{ClientSettings, Closing, Conn, Effect, Event, Replica, Settings, ToC
 use crate::base::wire::{Reader, Writer};
 use crate::base::{ConnId, Ensemble, Millis, Now, Recovered, ServerId, SessionId, Write, WriteSeq, Zxid};
 use crate::proto::{Acl, Id, Op, Stat};
-use crate::session::{self, TimeoutLimits};
+use crate::session::{self, LocalRule, TimeoutLimits};
 use crate::tree::{AclCheck, Passed, Schemes, Txn};
 use crate::zab;
 
@@ -62,6 +63,7 @@ pub(super) fn settings() -> Settings {
         },
         ensemble: Ensemble::default(),
         timeouts: TimeoutLimits { min: Millis(4_000), max: Millis(40_000) },
+        local_sessions: LocalRule::Replicated,
         clients: ClientSettings {
             touch_every: Millis(1_000),
             session_wait: Millis(10_000),
