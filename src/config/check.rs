@@ -287,8 +287,15 @@ impl Checker<'_> {
     }
 
     fn serving(&mut self) -> Serving {
+        let read_only = self.flag("readonlymode.enabled").unwrap_or(false);
+        let local_sessions = self.flag("localSessionsEnabled").unwrap_or(false);
+        if read_only && !local_sessions {
+            let text = "readonlymode.enabled: without localSessionsEnabled=true nobody can open a session while there is no leader";
+            self.warnings.push(text.to_owned());
+        }
         Serving {
-            local_sessions: self.flag("localSessionsEnabled").unwrap_or(false),
+            read_only,
+            local_sessions,
             upgrade_local_sessions: self.flag("localSessionsUpgradingEnabled").unwrap_or(false),
         }
     }

@@ -190,6 +190,8 @@ pub struct Serving {
     pub local_sessions: bool,
     /// `localSessionsUpgradingEnabled`: such a session is replicated once it needs to be. Default false.
     pub upgrade_local_sessions: bool,
+    /// `readonlymode.enabled`: without a leader, clients that only read are served. Default false.
+    pub read_only: bool,
 }
 
 /// The four-letter words that are answered; `srvr` always is.

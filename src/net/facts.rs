@@ -32,6 +32,8 @@ pub struct Facts {
     pub id: ServerId,
     /// What it is.
     pub status: Status,
+    /// Whether it serves clients that only read, having no leader.
+    pub is_read_only: bool,
     /// How long it has been that.
     pub status_age: Millis,
     /// Both epochs.
@@ -145,7 +147,7 @@ impl Facts {
         }
     }
 
-    /// `standalone`, `leader`, `follower` or `observer`, as ZooKeeper names it.
+    /// `standalone`, `leader`, `follower`, `observer` or `read-only`, as ZooKeeper names it.
     pub fn mode(&self) -> &'static str {
         let is_observer = self
             .ensemble
@@ -158,6 +160,7 @@ impl Facts {
             Status::Joining(_) if is_observer => "observer",
             Status::Joining(_) | Status::Following(..) => "follower",
             Status::Observing(..) => "observer",
+            Status::Looking if self.is_read_only => "read-only",
             Status::Looking => "leaderelection",
         }
     }

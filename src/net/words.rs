@@ -109,7 +109,7 @@ pub async fn answer(word: &'static str, clients: &Clients) -> String {
     if word == "envi" {
         return environment();
     }
-    let facts = shared.asker.ask().await.filter(Facts::serves);
+    let facts = shared.asker.ask().await.filter(|facts| facts.serves() || facts.is_read_only);
     let Some(facts) = facts else {
         return match word {
             "isro" => "null".to_owned(),
@@ -120,11 +120,17 @@ pub async fn answer(word: &'static str, clients: &Clients) -> String {
     match word {
         "conf" => shared.lexicon.conf(&facts),
         "hash" => hash(&facts),
-        "isro" => "rw".to_owned(),
+        "isro" => if facts.is_read_only { "ro" } else { "rw" }.to_owned(),
         "mntr" => mntr(&facts, clients),
-        "stat" => format!("Zookeeper version: {VERSION}\n{}\n{}", brief(clients), figures(&facts, clients)),
-        _ => format!("Zookeeper version: {VERSION}\n{}", figures(&facts, clients)),
+        "stat" => format!("{}{}\n{}", head(&facts), brief(clients), figures(&facts, clients)),
+        _ => head(&facts) + &figures(&facts, clients),
     }
+}
+
+/// The first lines of `srvr` and `stat`.
+fn head(facts: &Facts) -> String {
+    let read_only = if facts.is_read_only { "READ-ONLY mode; serving only read-only clients\n" } else { "" };
+    format!("Zookeeper version: {VERSION}\n{read_only}")
 }
 
 /// One line for each connection, below its heading.

@@ -112,6 +112,8 @@ pub enum Effect {
     Notify(Zxid, Vec<ConnId>),
     /// What this server is. Unless it serves, every client's connection is closed.
     Status(Status),
+    /// Until the next status, clients are served that can do with reading.
+    ReadOnly,
     /// The membership in force changed.
     Ensemble(Ensemble),
     /// A write passed a limit of a quota, or was refused for it.

@@ -19,6 +19,8 @@ use crate::zab::{Status, ZabInspect};
 pub struct Inspect {
     /// The agreement.
     pub zab: ZabInspect,
+    /// Whether it serves clients that only read, having no leader.
+    pub is_read_only: bool,
     /// The membership in force.
     pub ensemble: Ensemble,
     /// The membership that was proposed and is not in force.
@@ -74,13 +76,14 @@ impl Replica {
     /// A picture of the state. It counts watches, so it costs more the more there are.
     pub fn inspect(&self) -> Inspect {
         let outstanding_count = match &self.role {
-            Role::Idle => 0,
+            Role::Idle | Role::ReadOnly => 0,
             Role::Leading(leading) => leading.outstanding_count(),
             Role::Learning(learning) => learning.outstanding_count(),
         };
         let watch_count = self.service.watches.data_count();
         self.service.tree.read(|tree| Inspect {
             zab: self.zab.inspect(),
+            is_read_only: self.is_read_only(),
             ensemble: self.zab.ensemble().clone(),
             ensemble_proposed: self.zab.ensemble_proposed().cloned(),
             zxid: tree.zxid(),
@@ -107,7 +110,7 @@ impl Replica {
             Role::Leading(leading) => {
                 sessions.into_iter().filter(|session| leading.tracker.is_alive(*session)).collect()
             }
-            Role::Idle | Role::Learning(_) => Vec::new(),
+            Role::Idle | Role::Learning(_) | Role::ReadOnly => Vec::new(),
         }
     }
 }

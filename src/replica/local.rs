@@ -30,7 +30,9 @@ impl Replica {
     ) {
         match self.role {
             Role::Learning(_) => self.forward_session(origin, session, timeout),
-            Role::Leading(_) | Role::Idle => self.decide(now, Work::Session { origin, session, timeout }),
+            Role::Leading(_) | Role::Idle | Role::ReadOnly => {
+                self.decide(now, Work::Session { origin, session, timeout });
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use super::conn::Service;
 use super::event::{Closing, Effect, Event, ToClient};
 use super::lead::{Leading, Work};
 use super::learn::{Learning, Validity};
-use super::prepare::Rules;
+use super::prepare::{Rules, Switch};
 use super::settings::{RecoverError, Settings};
 use super::snapshots::Snapshots;
 use crate::base::{ConnId, Ensemble, LinkId, Millis, Now, Recovered, ServerId, Zxid};
@@ -27,6 +27,9 @@ use crate::watch::Watches;
 use crate::zab::effects::{self, News, Status};
 use crate::zab::packet::{Packet, Proposal};
 use crate::zab::{Input, Zab, ZabRecovered};
+
+/// A server without a leader serves nobody for so long, or for a tick if that is longer: an election is over sooner.
+const READ_ONLY_WAIT: Millis = Millis(2_000);
 
 /// One server: agreement, sessions, clients, and the tree that they share with the connections' tasks.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct Replica {
     pub(super) locals: LocalSessions,
     pub(super) role: Role,
     pub(super) status: Status,
+    /// Since when.
+    status_since: Millis,
     /// Connections whose syncs are on their way, oldest first.
     pub(super) syncs: VecDeque<ConnId>,
     /// Writes that were refused for a quota, by its top-level node.
@@ -62,6 +67,8 @@ pub(super) enum Role {
     Leading(Leading),
     /// Its leader decides.
     Learning(Learning),
+    /// It has no leader and serves what it has to those who want no more.
+    ReadOnly,
 }
 
 /// Who waits for a txn on this server.
@@ -132,6 +139,7 @@ impl Replica {
             locals,
             role: Role::Idle,
             status: Status::Looking,
+            status_since: now.mono,
             syncs: VecDeque::new(),
             quota_refusals: BTreeMap::new(),
             arrived: None,
@@ -163,6 +171,7 @@ impl Replica {
                 self.pump(now);
                 self.lead_on(now);
                 self.expire_locals(now);
+                self.serve_read_only(now);
             }
             Event::LinkUp(link, dialed) => self.zab.step(now, Input::LinkUp { link, dialed }),
             Event::DialFailed(server) => self.zab.step(now, Input::DialFailed(server)),
@@ -193,7 +202,7 @@ impl Replica {
                 leading.tracker.touch(at, session, timeout);
             }
             Role::Learning(_) => self.zab.touch(session, in_ms(timeout)),
-            Role::Idle => {}
+            Role::Idle | Role::ReadOnly => {}
         }
     }
 
@@ -312,14 +321,14 @@ impl Replica {
     }
 
     fn on_status(&mut self, now: Now, status: Status) {
-        self.status = status;
+        (self.status, self.status_since) = (status, now.mono);
         let goes_on = match (&self.role, status) {
             (Role::Leading(_), Status::Leading(_) | Status::Standalone) => true,
             (
                 Role::Learning(learning),
                 Status::Following(leader, epoch) | Status::Observing(leader, epoch),
             ) => learning.is_of(leader, epoch),
-            (Role::Idle | Role::Leading(_) | Role::Learning(_), _) => false,
+            (Role::Idle | Role::Leading(_) | Role::Learning(_) | Role::ReadOnly, _) => false,
         };
         if !goes_on {
             for conn in self.clients.remove_all() {
@@ -344,6 +353,16 @@ impl Replica {
         }
     }
 
+    /// Without a leader for a while, clients that want no more may read what is here.
+    fn serve_read_only(&mut self, now: Now) {
+        let is_cut_off = matches!((&self.role, self.status), (Role::Idle, Status::Looking));
+        let wait = READ_ONLY_WAIT.max(self.settings.zab.tick);
+        if self.settings.read_only == Switch::On && is_cut_off && now.mono >= self.status_since + wait {
+            self.role = Role::ReadOnly;
+            self.fx.push(Effect::ReadOnly);
+        }
+    }
+
     /// A leader sent its whole tree.
     fn on_install(&mut self, now: Now, zxid: Zxid) {
         let mut tree = self.arrived.take().expect("a snapshot is installed in the step in which it came");
@@ -360,7 +379,7 @@ impl Replica {
         let (txn, origin) = match &mut self.role {
             Role::Leading(leading) => leading.delivered(proposal),
             Role::Learning(learning) => learning.delivered(proposal),
-            Role::Idle => (decode(proposal), Origin::Elsewhere),
+            Role::Idle | Role::ReadOnly => (decode(proposal), Origin::Elsewhere),
         };
         if let TxnBody::CreateSession { .. } = txn.body {
             self.ids.go_beyond(std::iter::once(txn.header.session));

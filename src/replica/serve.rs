@@ -17,14 +17,16 @@ use super::read::{self, Answer, Caller, Local};
 use crate::base::wire::Writer;
 use crate::base::{ConnId, Millis, Now, SessionId, Zxid};
 use crate::proto::response::encode_reply;
-use crate::proto::{ConnectRequest, ConnectResponse, ErrorCode, Id, MultiResult, Op, ReplyHeader, Response};
+use crate::proto::{
+    ConnectRequest, ConnectResponse, ErrorCode, Id, MultiResult, Op, ReplyHeader, Request, Response,
+};
 use crate::session::{self, LocalRule};
 use crate::tree::{Applied, Outcome, Tree, Txn, TxnBody};
 
 impl Replica {
     pub(super) fn on_client_up(&mut self, now: Now, conn: ConnId, request: &ConnectRequest) {
         let is_ahead = request.last_zxid_seen > self.service.tree.read(Tree::zxid);
-        if is_ahead || matches!(self.role, Role::Idle) {
+        if is_ahead || !self.may_serve(request) {
             return self.tell(conn, ToClient::Drop(Closing::Abrupt));
         }
         let timeout = self.settings.timeouts.negotiate(request.timeout_ms);
@@ -33,7 +35,7 @@ impl Replica {
         }
         let session = request.session;
         if !session::is_password(session, Some(&request.password)) {
-            let refusal = ConnectResponse::refused(request.read_only.map(|_| false));
+            let refusal = ConnectResponse::refused(request.read_only.map(|_| self.is_read_only()));
             return self.tell(conn, ToClient::Connected(refusal));
         }
         if let Some(older) = self.clients.conn_of(session) {
@@ -51,8 +53,26 @@ impl Replica {
                     false => self.refuse(conn),
                 }
             }
-            Role::Idle => self.refuse(conn),
+            Role::Idle | Role::ReadOnly => self.refuse(conn),
         }
+    }
+
+    /// Whether this server has something for a client, going by what it says first.
+    fn may_serve(&self, request: &ConnectRequest) -> bool {
+        match self.role {
+            Role::Idle => false,
+            Role::Leading(_) | Role::Learning(_) => true,
+            Role::ReadOnly => {
+                let is_replicated =
+                    || self.service.tree.read(|tree| tree.sessions().contains_key(&request.session));
+                let has_local = self.locals.rule() != LocalRule::Replicated;
+                request.read_only == Some(true) && has_local && !is_replicated()
+            }
+        }
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self.role, Role::ReadOnly)
     }
 
     fn open_session(&mut self, now: Now, conn: ConnId, timeout: Millis, read_only: Option<bool>) {
@@ -72,12 +92,13 @@ impl Replica {
         if let Some(older) = self.clients.conn_of(client.session).filter(|older| *older != conn) {
             self.drop_client(older, Closing::Abrupt);
         }
+        let is_read_only = self.is_read_only();
         let client = self.clients.grant(conn).expect("it was found above");
         let response = ConnectResponse {
             timeout_ms: in_ms(client.timeout),
             session: client.session,
             password: session::password(client.session),
-            read_only: client.read_only.map(|_| false),
+            read_only: client.read_only.map(|_| is_read_only),
         };
         self.tell(conn, ToClient::Connected(response));
     }
@@ -85,13 +106,16 @@ impl Replica {
     /// The client does not get the session that it asked for.
     pub(super) fn refuse(&mut self, conn: ConnId) {
         let Some(client) = self.clients.remove(conn) else { return };
-        let refusal = ConnectResponse::refused(client.read_only.map(|_| false));
+        let refusal = ConnectResponse::refused(client.read_only.map(|_| self.is_read_only()));
         self.tell(conn, ToClient::Connected(refusal));
     }
 
     pub(super) fn on_request(&mut self, now: Now, conn: ConnId, mut request: ClientRequest) {
         if request.ask == (Ask::Broken { body: None }) && matches!(self.role, Role::Learning(_)) {
             request.ask = Ask::Local(Local::Refused(ErrorCode::MarshallingError));
+        }
+        if self.is_read_only() && !matches!(request.ask, Ask::Local(_)) && !ends_session(&request.ask) {
+            request.ask = Ask::Local(Local::Refused(ErrorCode::NotReadOnly));
         }
         if let Some(start) = self.clients.push(conn, request) {
             self.start(now, conn, start);
@@ -115,7 +139,7 @@ impl Replica {
                         let write = Write { xid, identities: &identities, op, body };
                         self.forward_write(origin, session, write);
                     }
-                    Role::Leading(_) | Role::Idle => {
+                    Role::Leading(_) | Role::Idle | Role::ReadOnly => {
                         self.decide(now, Work::Write { conn, session, xid, identities, request });
                     }
                 }
@@ -233,6 +257,10 @@ impl Replica {
     pub(super) fn tell(&mut self, conn: ConnId, what: ToClient) {
         self.fx.push(Effect::Client(conn, what));
     }
+}
+
+fn ends_session(ask: &Ask) -> bool {
+    matches!(ask, Ask::Write { request: Request::CloseSession, .. })
 }
 
 /// Whether a write failed because its session is on another server.

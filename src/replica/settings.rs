@@ -26,6 +26,9 @@ pub struct Settings {
     pub timeouts: TimeoutLimits,
     /// `localSessionsEnabled` and `localSessionsUpgradingEnabled`; without meaning for a server that is alone.
     pub local_sessions: LocalRule,
+    /// `readonlymode.enabled`: whether it serves clients that only read while it has no leader. Their sessions are local, so
+    /// that it takes `local_sessions`, too.
+    pub read_only: Switch,
     /// What its connections are told.
     pub clients: ClientSettings,
     /// `extendedTypesEnabled`: whether nodes may have a time to live.

@@ -174,6 +174,10 @@ impl Edge {
             Effect::Client(conn, told) => self.clients.tell(conn, told),
             Effect::Notify(zxid, conns) => self.clients.notify(zxid, &conns),
             Effect::Status(status) => self.on_status(status),
+            Effect::ReadOnly => {
+                info!("no leader: clients that only read are served");
+                self.clients.serve();
+            }
             Effect::Ensemble(ensemble) => self.on_ensemble(&ensemble),
             Effect::LimitPassed(limit) => self.on_limit_passed(&limit),
             Effect::Transferred(outcome) => {

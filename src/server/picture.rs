@@ -24,6 +24,7 @@ pub fn facts(id: ServerId, replica: &Replica, status_age: Millis) -> Facts {
     Facts {
         id,
         status: inspect.zab.status,
+        is_read_only: inspect.is_read_only,
         status_age,
         epochs: inspect.zab.epochs,
         last_logged: inspect.zab.last_logged,

@@ -366,6 +366,7 @@ impl Start {
                 (true, false) => LocalRule::Local,
                 (true, true) => LocalRule::Upgraded,
             },
+            read_only: if config.serving.read_only { Switch::On } else { Switch::Off },
             clients: ClientSettings {
                 touch_every: Millis(config.tick.0 / 2),
                 session_wait: config.connections.sessionless_timeout,

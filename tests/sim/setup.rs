@@ -102,6 +102,7 @@ impl Setup {
             ensemble: self.ensemble(),
             timeouts: TimeoutLimits { min: Millis(tick.0 * 2), max: Millis(tick.0 * 20) },
             local_sessions: LocalRule::Replicated,
+            read_only: Switch::Off,
             clients,
             ttl_nodes: Switch::Off,
             quotas: Switch::Off,

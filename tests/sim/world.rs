@@ -307,6 +307,7 @@ impl World {
                 | Effect::Client(..)
                 | Effect::Notify(..)
                 | Effect::Status(_)
+                | Effect::ReadOnly
                 | Effect::Ensemble(_)
                 | Effect::LimitPassed(_)
                 | Effect::Transferred(_) => {}
@@ -340,6 +341,7 @@ impl World {
             Effect::Client(conn, tell) => self.tell_client(process, conn, tell, events),
             Effect::Notify(zxid, conns) => self.notify(process, zxid, &conns, events),
             Effect::Status(status) => self.on_status(process, status, events),
+            Effect::ReadOnly => unreachable!("it is switched off"),
             Effect::Ensemble(_) | Effect::LimitPassed(_) | Effect::Transferred(_) => {}
         }
     }

@@ -19,7 +19,7 @@ pub(super) type At = (i64, ConnId);
 
 pub(super) struct Together {
     pub(super) replicas: BTreeMap<i64, Replica>,
-    logs: BTreeMap<i64, Vec<(Zxid, Bytes)>>,
+    pub(super) logs: BTreeMap<i64, Vec<(Zxid, Bytes)>>,
     pub(super) down: BTreeSet<i64>,
     pub(super) now: Now,
     links: Links,
@@ -182,7 +182,7 @@ impl Together {
                 self.queue.push_back((id, Event::SnapshotTaken(image.zxid(), Ok(()))));
             }
             Effect::Transferred(done) => self.transferred = Some(done),
-            Effect::Status(_) | Effect::Ensemble(_) | Effect::LimitPassed(_) => {}
+            Effect::Status(_) | Effect::ReadOnly | Effect::Ensemble(_) | Effect::LimitPassed(_) => {}
         }
     }
 

@@ -7,6 +7,7 @@ mod order;
 mod prepare;
 mod quotas;
 mod random;
+mod read_only;
 mod reads;
 mod sessions;
 mod watches;
@@ -64,6 +65,7 @@ pub(super) fn settings() -> Settings {
         ensemble: Ensemble::default(),
         timeouts: TimeoutLimits { min: Millis(4_000), max: Millis(40_000) },
         local_sessions: LocalRule::Replicated,
+        read_only: Switch::Off,
         clients: ClientSettings {
             touch_every: Millis(1_000),
             session_wait: Millis(10_000),
