@@ -8,3 +8,4 @@ mod manifests;
 mod objects;
 mod server;
 mod tidy;
+mod traps;

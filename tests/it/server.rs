@@ -156,6 +156,18 @@ fn connections_over_a_limit_are_closed() {
 }
 
 #[test]
+fn a_server_without_a_quorum_closes_connections_without_a_word() {
+    let (dir, own, away) = (Dir::new(), ports::<3>(), ports::<2>());
+    let config = format!("{}server.2=127.0.0.1:{}:{}\n", member(&dir, own), away[0], away[1]);
+    let mut server = Server::spawn(&dir, &config, &["is not reached"]);
+    server.wait_for(&format!("at=127.0.0.1:{}", own[0]));
+    let mut stream = TcpStream::connect(("127.0.0.1", own[0])).unwrap();
+    stream.write_all(&[[0, 0, 0, 44].as_slice(), &[0; 44]].concat()).unwrap();
+    assert!(matches!(stream.read(&mut [0; 4]), Ok(0) | Err(_)), "no answer to connect");
+    server.kill();
+}
+
+#[test]
 fn a_configuration_that_contradicts_itself_is_refused_by_name() {
     let dir = Dir::new();
     let data = dir.data();

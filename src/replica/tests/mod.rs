@@ -10,6 +10,7 @@ mod random;
 mod read_only;
 mod reads;
 mod sessions;
+mod traps;
 mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
