@@ -9,10 +9,14 @@
 
 pub mod bench;
 pub mod command;
+pub mod files;
 pub mod local;
+pub mod log;
 pub mod ops;
 pub mod print;
 pub mod shell;
+pub mod snapshot;
+pub mod snapshot_diff;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +44,14 @@ enum Command {
     Shell(shell::ShellArgs),
     /// Measure how many requests per second an ensemble answers.
     Bench(bench::BenchArgs),
+    /// Look at transaction logs, check and cut them.
+    Log(log::LogArgs),
+    /// Look at snapshots, check and compare them.
+    Snapshot(snapshot::SnapshotArgs),
+    /// Remove snapshots and logs that are not needed any more.
+    Purge(files::PurgeArgs),
+    /// Make the directories of a new server.
+    Init(files::InitArgs),
     /// Run ensembles on Kubernetes, as their resources say.
     #[cfg(feature = "operator")]
     Operator(crate::operator::OperatorArgs),
@@ -55,6 +67,10 @@ pub fn main() -> ExitCode {
         Command::Local(args) => local::run(&args),
         Command::Shell(args) => shell::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Log(args) => log::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
+        Command::Purge(args) => files::run_purge(&args),
+        Command::Init(args) => files::run_init(&args),
         #[cfg(feature = "operator")]
         Command::Operator(args) => crate::operator::run(args).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "operator")]

@@ -103,6 +103,7 @@ fn status_of_storage(error: &storage::Error) -> u8 {
         storage::Error::Io { .. }
         | storage::Error::MissingDirectory { .. }
         | storage::Error::Misplaced { .. } => 3,
+        storage::Error::Refused { .. } => 2,
         storage::Error::Locked { .. } => 21,
         storage::Error::Damaged { .. }
         | storage::Error::Gap { .. }

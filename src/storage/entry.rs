@@ -59,6 +59,17 @@ pub(super) struct Scan {
     pub torn: Option<String>,
 }
 
+/// A file that was walked through, whatever is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Walked {
+    /// Every entry with a frame, and what is wrong with its checksum.
+    pub entries: Vec<(Entry, Option<String>)>,
+    /// Where the last of them ends; 0 if not even the header is whole.
+    pub end: usize,
+    /// What is wrong at `end`; `None` if nothing but padding follows.
+    pub broken: Option<String>,
+}
+
 /// Appends an entry.
 pub(super) fn encode(txn: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&u64::from(adler32_slice(txn)).to_be_bytes());
@@ -94,7 +105,7 @@ pub(super) fn scan(path: &Path, bytes: &[u8], txn_bytes_max: u32) -> Result<Scan
             }
             Found::Padding => return Ok(scan),
             Found::Short(what) => return Err(Error::damaged(path, at, what)),
-            Found::Broken(what) => {
+            Found::Mismatch(_, what) | Found::Broken(what) => {
                 let last = scan.entries.last().map_or(Zxid(i64::MIN), |entry| entry.zxid);
                 if follows(bytes, at + 1, last, txn_bytes_max) {
                     return Err(Error::damaged(path, at, format!("{what}, and whole txns follow")));
@@ -112,6 +123,8 @@ enum Found {
     Padding,
     /// The checksum is right, but the bytes are fewer than a txn has.
     Short(String),
+    /// Whole but for the checksum.
+    Mismatch(Entry, String),
     Broken(String),
 }
 
@@ -144,17 +157,42 @@ fn entry_at(bytes: &[u8], offset: usize, txn_bytes_max: u32) -> Found {
     }
     let payload = &payload[..len];
     let actual = u64::from(adler32_slice(payload));
-    if actual != checksum {
-        return Found::Broken(format!("an entry has the checksum {actual:#x}, expected {checksum:#x}"));
-    }
+    let mismatch = format!("an entry has the checksum {actual:#x}, expected {checksum:#x}");
     let Some(zxid) = zxid_of(payload) else {
-        return Found::Short(format!(
-            "an entry with a right checksum has {len} bytes, fewer than a txn's header"
-        ));
+        return match actual == checksum {
+            true => Found::Short(format!(
+                "an entry with a right checksum has {len} bytes, fewer than a txn's header"
+            )),
+            false => Found::Broken(mismatch),
+        };
     };
     let is_error = payload[28..32] == TYPE_ERROR.to_be_bytes();
     let start = offset + PREFIX_BYTES;
-    Found::Entry(Entry { zxid, is_error, offset, payload: start..start + len })
+    let entry = Entry { zxid, is_error, offset, payload: start..start + len };
+    if actual == checksum { Found::Entry(entry) } else { Found::Mismatch(entry, mismatch) }
+}
+
+/// Every entry of a file that has a frame, also those whose checksum is wrong: for people who look at a damaged file.
+pub(super) fn walk(bytes: &[u8], txn_bytes_max: u32) -> Walked {
+    let mut walked = Walked { entries: Vec::new(), end: 0, broken: None };
+    if bytes.len() < HEADER.len() || bytes[..4] != HEADER[..4] {
+        walked.broken = Some("the header is not that of a log".to_owned());
+        return walked;
+    }
+    walked.end = HEADER.len();
+    loop {
+        let (entry, mismatch) = match entry_at(bytes, walked.end, txn_bytes_max) {
+            Found::Entry(entry) => (entry, None),
+            Found::Mismatch(entry, what) => (entry, Some(what)),
+            Found::Padding => return walked,
+            Found::Short(what) | Found::Broken(what) => {
+                walked.broken = Some(what);
+                return walked;
+            }
+        };
+        walked.end = entry.payload.end + 1;
+        walked.entries.push((entry, mismatch));
+    }
 }
 
 /// Whether a whole entry above `last` begins anywhere from `from` on.
@@ -262,6 +300,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_walk_goes_on_behind_a_wrong_checksum() {
+        let mut bytes = file(1..4);
+        let second = 16 + (bytes.len() - 16) / 3;
+        bytes[second + PREFIX_BYTES + 33] ^= 1;
+        let walked = walk(&bytes, LIMIT);
+        let flawed: Vec<_> =
+            walked.entries.iter().map(|(entry, flaw)| (entry.zxid.0, flaw.is_some())).collect();
+        assert_eq!(flawed, [(1, false), (2, true), (3, false)]);
+        assert_eq!((walked.end, walked.broken), (bytes.len(), None));
+        bytes.truncate(bytes.len() - 1);
+        let walked = walk(&bytes, LIMIT);
+        assert_eq!(
+            (walked.entries.len(), walked.broken.as_deref()),
+            (2, Some("the file ends inside an entry of 36 bytes"))
+        );
+        assert_eq!(walk(b"ZKSN", LIMIT).broken.as_deref(), Some("the header is not that of a log"));
     }
 
     #[test]

@@ -111,6 +111,14 @@ pub enum Error {
         /// The history in words.
         history: String,
     },
+    /// An order of a person that would do harm; nothing was changed.
+    #[error("{}: {why}", path.display())]
+    Refused {
+        /// The file or directory that stands in the way.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// A snapshot was not published, since the history was replaced or cut while it was written.
     #[error("snapshot {zxid} is dropped: the history was replaced while it was written")]
     Outdated {
@@ -124,6 +132,11 @@ impl Error {
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         let path = path.to_owned();
         move |source| Error::Io { doing, path, source: Arc::new(source) }
+    }
+
+    /// An order that is not carried out.
+    pub(super) fn refused(path: &Path, why: impl Into<String>) -> Error {
+        Error::Refused { path: path.to_owned(), why: why.into() }
     }
 
     /// Bytes at `offset` of `path` that no server left there.

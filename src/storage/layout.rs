@@ -140,6 +140,11 @@ fn list_named(disk: &dyn Disk, dir: &Path, prefix: &str) -> Result<Vec<NamedFile
     Ok(files)
 }
 
+/// The zxid in a file's name without its suffix; `None` if the name is not one of ZooKeeper's.
+pub(super) fn zxid_in_name(name: &str, prefix: &str) -> Option<Zxid> {
+    name.strip_prefix(prefix).and_then(parse_hex)
+}
+
 /// A zxid as it stands in a file name: lower case hex, no prefix, no padding.
 fn parse_hex(hex: &str) -> Option<Zxid> {
     let zxid = Zxid(i64::from_str_radix(hex, 16).ok()?);

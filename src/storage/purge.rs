@@ -29,14 +29,25 @@ impl Snapshots {
         if *guard != history {
             return Err(Error::Outdated { zxid: oldest_kept });
         }
-        let snapshots = list_snapshots(&*self.disk, &self.dir)?;
-        let logs = list_logs(&*self.disk, &self.log_dir)?;
-        let mut gone = Vec::new();
-        for path in may_go(&snapshots, &logs, oldest_kept) {
-            self.disk.remove(&path).map_err(Error::io("remove", &path))?;
-            gone.push(path);
+        let gone = self.older_than(oldest_kept)?;
+        for path in &gone {
+            self.disk.remove(path).map_err(Error::io("remove", path))?;
         }
         Ok(gone)
+    }
+
+    /// What [`purge`](Self::purge) would remove.
+    pub(super) fn purgeable(&self, keep: usize) -> Result<Vec<PathBuf>, Error> {
+        match self.oldest_kept(keep.max(KEPT_MIN))? {
+            Some(oldest_kept) => self.older_than(oldest_kept),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn older_than(&self, oldest_kept: Zxid) -> Result<Vec<PathBuf>, Error> {
+        let snapshots = list_snapshots(&*self.disk, &self.dir)?;
+        let logs = list_logs(&*self.disk, &self.log_dir)?;
+        Ok(may_go(&snapshots, &logs, oldest_kept))
     }
 
     /// The oldest of the newest `keep` snapshots that are whole; `None` if there are fewer.

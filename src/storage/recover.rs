@@ -9,7 +9,7 @@
 //!
 //! Not here: reading one kind of file (`snapshot`, `replay`, `epochs`, `ensemble`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -23,10 +23,15 @@ use super::{ensemble, epochs, rewrite};
 use crate::base::{Recovered, RecoveredSnapshot, Zxid};
 
 /// The history that was found.
-struct History {
-    snapshot: Option<RecoveredSnapshot>,
-    replay: Replay,
-    may_vote: bool,
+pub(super) struct History {
+    /// `None` on a disk that has none.
+    pub snapshot: Option<RecoveredSnapshot>,
+    /// What the log holds after it.
+    pub replay: Replay,
+    /// Whether the disk may vote.
+    pub may_vote: bool,
+    /// Newer snapshots that cannot be used, and why.
+    pub passed_over: Vec<(PathBuf, String)>,
 }
 
 /// Creates what is missing of the directories, and refuses files that stand in the wrong one.
@@ -83,30 +88,34 @@ fn refuse_misplaced(disk: &dyn Disk, dir: &Path, prefix: &str, expected: &Path) 
     }
 }
 
-fn find_history(disk: &dyn Disk, layout: &Layout, options: &Options) -> Result<History, Error> {
+/// Reads snapshots and log, and changes nothing.
+pub(super) fn find_history(disk: &dyn Disk, layout: &Layout, options: &Options) -> Result<History, Error> {
     let dir = layout.snapshots();
     let (files, logs) = (list_snapshots(disk, &dir)?, list_logs(disk, &layout.logs())?);
-    let mut newest = None;
+    let mut passed_over = Vec::new();
     for file in files.iter().rev() {
         match try_snapshot(disk, file, &logs, options.txn_bytes_max)? {
-            Ok(history) => return Ok(history),
+            Ok((snapshot, replay)) => {
+                return Ok(History { snapshot: Some(snapshot), replay, may_vote: true, passed_over });
+            }
             Err(what) => {
                 tracing::warn!(file = %file.path.display(), %what, "snapshot cannot be used");
-                newest.get_or_insert((file, what));
+                passed_over.push((file.path.clone(), what));
             }
         }
     }
-    if let Some((file, what)) = newest {
-        let newest = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some((path, what)) = passed_over.into_iter().next() {
+        let newest = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         return Err(Error::NoSnapshot { dir, count: files.len(), newest, what });
     }
+    let passed_over = Vec::new();
     let replay = replay(disk, &logs, None, options.txn_bytes_max)?;
     if !replay.txns.is_empty() {
         if !options.trust_empty {
             return Err(Error::LogWithoutSnapshot { data: dir, log: layout.logs() });
         }
         tracing::warn!("the log is replayed on an empty tree, since snapshot.trust.empty is set");
-        return Ok(History { snapshot: None, replay, may_vote: true });
+        return Ok(History { snapshot: None, replay, may_vote: true, passed_over });
     }
     let initialize = layout.initialize();
     let intended = exists(disk, &initialize).map_err(Error::io("read", &initialize))?;
@@ -114,7 +123,7 @@ fn find_history(disk: &dyn Disk, layout: &Layout, options: &Options) -> Result<H
     if !may_vote {
         tracing::warn!(file = %initialize.display(), "empty and not stated to be intended: no vote without a leader's data");
     }
-    Ok(History { snapshot: None, replay, may_vote })
+    Ok(History { snapshot: None, replay, may_vote, passed_over })
 }
 
 /// The history on this snapshot, or why it is not usable. An error is a log that no start may use.
@@ -123,7 +132,7 @@ fn try_snapshot(
     file: &NamedFile,
     logs: &[NamedFile],
     txn_bytes_max: u32,
-) -> Result<Result<History, String>, Error> {
+) -> Result<Result<(RecoveredSnapshot, Replay), String>, Error> {
     let (content, sections) = match snapshot::read_file(disk, file)? {
         Ok(read) => read,
         Err(fault) => return Ok(Err(fault.to_string())),
@@ -136,7 +145,7 @@ fn try_snapshot(
     let body_end = usize::try_from(sections.body_end).expect("the body is part of bytes in memory");
     let body = Bytes::from(content).slice(BODY_START..body_end);
     let snapshot = RecoveredSnapshot { zxid: file.zxid, body, digest: sections.digest };
-    Ok(Ok(History { snapshot: Some(snapshot), replay, may_vote: true }))
+    Ok(Ok((snapshot, replay)))
 }
 
 /// The last txn of which the nodes may hold effects. A zxid that only begins an epoch is no txn.

@@ -163,7 +163,8 @@ impl Store {
     }
 }
 
-fn lock(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Box<dyn DiskLock>>, Error> {
+/// Locks a server's directories against every other process.
+pub(super) fn lock(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Box<dyn DiskLock>>, Error> {
     let lock_one = |path: std::path::PathBuf| match disk.lock(&path) {
         Ok(lock) => Ok(lock),
         Err(err) if err.kind() == io::ErrorKind::WouldBlock => Err(Error::Locked { path }),

@@ -9,3 +9,4 @@ mod objects;
 mod server;
 mod tidy;
 mod traps;
+mod tools;
