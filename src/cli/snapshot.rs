@@ -169,9 +169,11 @@ fn dump(out: &mut dyn Write, loaded: &Loaded, args: &DumpArgs) -> io::Result<()>
     let Loaded { summary, tree } = loaded;
     // ZooKeeper counts the root twice.
     writeln!(out, "ZNode Details (count={}):", tree.node_count() + 1)?;
+    let mut last = summary.zxid.unwrap_or(Zxid::NONE);
     for path in paths(tree, "/") {
         let node = node(tree, &path);
         let stat = node.stat_persisted();
+        last = last.max(stat.mzxid).max(stat.pzxid);
         writeln!(out, "----\n{path}")?;
         writeln!(out, "  cZxid = {:#016x}\n  ctime = {}", stat.czxid.0, date(stat.ctime))?;
         writeln!(out, "  mZxid = {:#016x}\n  mtime = {}", stat.mzxid.0, date(stat.mtime))?;
@@ -192,7 +194,8 @@ fn dump(out: &mut dyn Write, loaded: &Loaded, args: &DumpArgs) -> io::Result<()>
     if let Some((zxid, digest)) = summary.digest {
         writeln!(out, "Target zxid digest is: {:x}, {digest}", zxid.0)?;
     }
-    writeln!(out, "----\nLast zxid: {}", summary.last_processed.unwrap_or(tree.zxid()))
+    // As ZooKeeper's: what the name says, or the last txn that shows in a node.
+    writeln!(out, "----\nLast zxid: {last}")
 }
 
 fn dump_json(out: &mut dyn Write, loaded: &Loaded) -> io::Result<()> {

@@ -8,5 +8,5 @@ mod manifests;
 mod objects;
 mod server;
 mod tidy;
-mod traps;
 mod tools;
+mod traps;
