@@ -164,7 +164,7 @@ pub enum NodeFact {
 pub struct Orders {
     /// `quorate.dev/paused: "true"`.
     pub pause: Option<()>,
-    /// `quorate.dev/approved`: the template hash that a supervised rollout may go on with.
+    /// `quorate.dev/approved`: what a supervised rollout may go on with, `leader-` or `final-` and the template's hash.
     pub approved: Option<String>,
 }
 

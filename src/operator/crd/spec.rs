@@ -223,7 +223,7 @@ pub struct RolloutSpec {
 pub enum RolloutMode {
     /// The operator.
     Automatic,
-    /// It asks before the leader and before finalising; the annotation quorate.dev/approved with the target hash approves.
+    /// It asks before the leader and before finalising; status.rollout.message names the annotation that approves.
     Supervised,
     /// No member is restarted.
     Paused,

@@ -94,9 +94,8 @@ fn candidate<'a>(view: &View<'_>, outdated: &[&'a PodFact]) -> (Stage, &'a PodFa
 /// The leader hands over, if it is asked to and does not refuse; what remains is a follower.
 fn leader(view: &View<'_>, pod: &PodFact) -> Rollout {
     let id = view.id_of(pod);
-    if !is_approved(view) {
-        let text =
-            format!("server {id} leads and is the last; annotate the resource with {}", approval(view));
+    if let Some(annotation) = asked(view, Question::Leader) {
+        let text = format!("server {id} leads and is the last; annotate the resource with {annotation}");
         return told(Stage::WaitingForApproval, Some(id), text);
     }
     let leader = view.leader.expect("the caller looked");
@@ -194,9 +193,8 @@ fn soak(view: &View<'_>) -> Rollout {
             None => told(Stage::Soak, None, format!("{} have to be well for a while", waiting.join(", "))),
         };
     }
-    if !is_approved(view) {
-        let text =
-            format!("all members are on the new template; annotate the resource with {}", approval(view));
+    if let Some(annotation) = asked(view, Question::Final) {
+        let text = format!("all members are on the new template; annotate the resource with {annotation}");
         return told(Stage::WaitingForApproval, None, text);
     }
     Rollout { verdict: Verdict::Good, ..told(Stage::Done, None, "") }
@@ -222,17 +220,28 @@ pub fn is_replacing(view: &View<'_>, pool: Pool) -> bool {
     })
 }
 
-fn is_approved(view: &View<'_>) -> bool {
-    match view.desired.rollout.mode {
-        RolloutMode::Automatic | RolloutMode::Paused => true,
-        RolloutMode::Supervised => {
-            view.observed.orders.approved.as_ref() == Some(&view.templates(Pool::Voters).wanted_hash)
-        }
-    }
+/// What a supervised rollout asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// May the leader be restarted?
+    Leader,
+    /// May every pod be made from the new template from here on?
+    Final,
 }
 
-fn approval(view: &View<'_>) -> String {
-    format!("quorate.dev/approved={}", view.templates(Pool::Voters).wanted_hash)
+/// The annotation that answers a question; `None` if nothing has to be asked, or was answered.
+fn asked(view: &View<'_>, question: Question) -> Option<String> {
+    match view.desired.rollout.mode {
+        RolloutMode::Automatic | RolloutMode::Paused => return None,
+        RolloutMode::Supervised => {}
+    }
+    let word = match question {
+        Question::Leader => "leader",
+        Question::Final => "final",
+    };
+    let answer = format!("{word}-{}", view.templates(Pool::Voters).wanted_hash);
+    let is_given = view.observed.orders.approved.as_ref() == Some(&answer);
+    (!is_given).then(|| format!("quorate.dev/approved={answer}"))
 }
 
 fn told(stage: Stage, member: Option<ServerId>, message: impl Into<String>) -> Rollout {

@@ -43,6 +43,9 @@ fn run(story: &str) -> String {
             "run" => world.run(rest.parse().expect("seconds")),
             "kill" => rest.split(' ').for_each(|pod| world.kill(pod)),
             "wipe" => rest.split(' ').for_each(|pod| world.wipe(pod)),
+            "approve" => world.approve(),
+            "pause" => world.pause(Some(())),
+            "resume" => world.pause(None),
             other => panic!("{other:?} is no command"),
         }
     }

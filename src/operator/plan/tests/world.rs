@@ -48,6 +48,7 @@ pub(super) struct World {
     leader: Option<(ServerId, u32, i64)>,
     epoch: u32,
     status: EnsembleStatus,
+    orders: Orders,
     memory: Memory,
     made: u32,
     /// Whether a fault waits for its consequences.
@@ -70,6 +71,7 @@ impl World {
             leader: None,
             epoch: 0,
             status: EnsembleStatus::default(),
+            orders: Orders::default(),
             memory: Memory::default(),
             made: 0,
             is_stirred: false,
@@ -81,6 +83,18 @@ impl World {
     pub(super) fn spec(&mut self, yaml: &str) {
         let patch: serde_json::Value = serde_yaml::from_str(yaml).expect("a script's spec is YAML");
         merge(&mut self.spec, patch);
+    }
+
+    /// The resource gets the annotation that the plan asks for.
+    pub(super) fn approve(&mut self) {
+        let message = self.plan().0.progress.rollout.message;
+        let (_, answer) = message.split_once("quorate.dev/approved=").expect("an annotation is asked for");
+        self.orders.approved = Some(answer.to_owned());
+    }
+
+    /// The resource gets the annotation that leaves it alone, or loses it.
+    pub(super) fn pause(&mut self, pause: Option<()>) {
+        self.orders.pause = pause;
     }
 
     /// A pod dies and is made again.
@@ -131,7 +145,14 @@ impl World {
             .flatten()
             .map(|reason| reason.code);
         let reasons: BTreeSet<&str> = reasons.collect();
-        let (stage, message) = (progress.rollout.stage.name(), progress.rollout.message);
+        let stage = progress.rollout.stage.name();
+        // A template's hash changes with every field of a pod.
+        let hash = |word: &&str| word.starts_with("quorate.dev/approved=");
+        let message = progress.rollout.message;
+        let message = match message.split(' ').find(hash).and_then(|word| word.rsplit_once('-')) {
+            Some((_, hash)) => message.replace(hash, "HASH"),
+            None => message,
+        };
         self.say(format!("not settled: {}; {stage} {message:?} {reasons:?}", self.words()));
     }
 
@@ -369,7 +390,7 @@ impl World {
             missing_classes: Vec::new(),
             reports: self.reports(&desired),
             status: self.status.clone(),
-            orders: Orders::default(),
+            orders: self.orders.clone(),
             memory: self.memory.clone(),
         }
     }
