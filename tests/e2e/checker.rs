@@ -9,6 +9,7 @@
 //! Not here: what disturbs them (`scenarios`).
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,20 +25,61 @@ const WATCHERS: usize = 2;
 const SESSION: Duration = Duration::from_secs(10);
 /// A pod that was just deleted may still be behind the service's address.
 const CONNECT: Duration = Duration::from_secs(1);
+/// With three members one of which is lost, all tries lead to it once in 59,000 times.
+const CONNECT_TRIES: u32 = 10;
 
 /// What the clients saw.
 #[derive(Default)]
 struct Seen {
     writes: u64,
-    last: Option<Instant>,
-    gap: Duration,
+    all: Pace,
+    each: [Pace; WRITERS],
+    acknowledged: [u64; WRITERS],
     lost: Vec<String>,
     wrong: Vec<String>,
-    voters: BTreeSet<usize>,
+    memberships: BTreeSet<(usize, usize)>,
+}
+
+/// When writes were acknowledged.
+#[derive(Clone, Copy, Default)]
+struct Pace {
+    last: Option<Instant>,
+    gap: Duration,
+}
+
+impl Pace {
+    fn on_write(&mut self, now: Instant) {
+        self.look(now);
+        self.last = Some(now);
+    }
+
+    /// The time since the last one counts too.
+    fn look(&mut self, now: Instant) {
+        self.gap = self.gap.max(self.last.map_or(Duration::ZERO, |last| now - last));
+    }
+}
+
+impl Seen {
+    fn verdict(&self) -> anyhow::Result<Verdict> {
+        ensure!(self.wrong.is_empty(), "contradictions: {}", self.wrong.join("; "));
+        ensure!(self.writes > 0, "nothing was written");
+        if !self.lost.is_empty() {
+            println!("    lost sessions: {}", self.lost.join("; "));
+        }
+        Ok(Verdict {
+            writes: self.writes,
+            gap: self.all.gap,
+            client_gap: self.each.iter().map(|pace| pace.gap).max().unwrap_or_default(),
+            lost: self.lost.len(),
+            memberships: self.memberships.clone(),
+            acknowledged: self.acknowledged,
+        })
+    }
 }
 
 /// Clients under way.
 pub struct Checker {
+    address: String,
     seen: Arc<Mutex<Seen>>,
     stop: CancellationToken,
     tasks: JoinSet<anyhow::Result<()>>,
@@ -48,12 +90,39 @@ pub struct Checker {
 pub struct Verdict {
     /// Acknowledged writes.
     pub writes: u64,
-    /// The longest time without one.
+    /// The longest time without one by anybody.
     pub gap: Duration,
+    /// The longest time that one client went without one.
+    pub client_gap: Duration,
     /// Sessions that were lost.
     pub lost: usize,
-    /// The numbers of voters that any committed configuration had.
-    pub voters: BTreeSet<usize>,
+    /// The numbers of voters and observers that any committed configuration had.
+    pub memberships: BTreeSet<(usize, usize)>,
+    /// The newest number that each writer's key was acknowledged to hold.
+    acknowledged: [u64; WRITERS],
+}
+
+impl Verdict {
+    /// Reads every key again: nothing that was acknowledged may be missing.
+    pub async fn verify(&self, address: &str) -> anyhow::Result<()> {
+        let client = connect(address).await?;
+        client.sync("/e2e/keys").await.context("get level")?;
+        for (number, wanted) in self.acknowledged.iter().enumerate() {
+            let path = format!("/e2e/keys/{number}");
+            let (data, _) = client.get_data(&path).await.with_context(|| format!("read {path}"))?;
+            let found: u64 = String::from_utf8_lossy(&data).parse().context("a key holds a number")?;
+            ensure!(found >= *wanted, "{path} is {found}, and {wanted} was acknowledged");
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { writes, gap, client_gap, lost, .. } = self;
+        let (gap, client) = (gap.as_millis(), client_gap.as_millis());
+        write!(out, "{writes} writes, longest gap {gap} ms (of one client {client} ms), {lost} sessions lost")
+    }
 }
 
 impl Checker {
@@ -71,7 +140,7 @@ impl Checker {
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         for number in 0..WRITERS {
             let client = connect(address).await?;
-            tasks.spawn(write(client, format!("/e2e/keys/{number}"), seen.clone(), stop.clone()));
+            tasks.spawn(write(client, number, seen.clone(), stop.clone()));
         }
         for number in 0..HOLDERS {
             let client = connect(address).await?;
@@ -82,28 +151,28 @@ impl Checker {
         }
         tasks.spawn(queue(connect(address).await?, seen.clone(), stop.clone()));
         tasks.spawn(configurations(connect(address).await?, seen.clone(), stop.clone()));
-        Ok(Checker { seen, stop, tasks })
+        Ok(Checker { address: address.to_owned(), seen, stop, tasks })
+    }
+
+    /// Whether every writer had an answer after this moment.
+    pub fn all_wrote_since(&self, moment: Instant) -> bool {
+        lock(&self.seen).each.iter().all(|pace| pace.last.is_some_and(|last| last > moment))
     }
 
     /// Stops all clients; every contradiction is an error.
     pub async fn end(mut self) -> anyhow::Result<Verdict> {
         {
-            // The time up to here counts too.
-            let mut seen = lock(&self.seen);
-            let since = seen.last.map_or(Duration::ZERO, |last| last.elapsed());
-            seen.gap = seen.gap.max(since);
+            let (mut seen, now) = (lock(&self.seen), Instant::now());
+            seen.all.look(now);
+            seen.each.iter_mut().for_each(|pace| pace.look(now));
         }
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             ended.context("a client's task")??;
         }
-        let seen = lock(&self.seen);
-        ensure!(seen.wrong.is_empty(), "contradictions: {}", seen.wrong.join("; "));
-        ensure!(seen.writes > 0, "nothing was written");
-        if !seen.lost.is_empty() {
-            println!("    lost sessions: {}", seen.lost.join("; "));
-        }
-        Ok(Verdict { writes: seen.writes, gap: seen.gap, lost: seen.lost.len(), voters: seen.voters.clone() })
+        let verdict = lock(&self.seen).verdict()?;
+        verdict.verify(&self.address).await?;
+        Ok(verdict)
     }
 }
 
@@ -111,10 +180,19 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A client of this address.
+/// A client of this address. It tries again: the service may still lead to a member that was just lost.
 pub async fn connect(address: &str) -> anyhow::Result<Client> {
-    let connector = Client::connector().with_session_timeout(SESSION).with_connection_timeout(CONNECT);
-    connector.connect(address).await.with_context(|| format!("connect to {address}"))
+    let mut tries = 1;
+    loop {
+        let connector = Client::connector().with_session_timeout(SESSION).with_connection_timeout(CONNECT);
+        match connector.connect(address).await {
+            Ok(client) => return Ok(client),
+            Err(error) if tries == CONNECT_TRIES => {
+                return Err(error).with_context(|| format!("connect to {address}"));
+            }
+            Err(_) => tries += 1,
+        }
+    }
 }
 
 /// Whether only the connection was lost, in whatever words: the client goes on with its session.
@@ -136,10 +214,11 @@ fn is_passing(error: &Error) -> bool {
 /// Sets a counter and reads back what was acknowledged: nobody else writes the key.
 async fn write(
     client: Client,
-    path: String,
+    number: usize,
     seen: Arc<Mutex<Seen>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let path = format!("/e2e/keys/{number}");
     let persistent = CreateMode::Persistent.with_acls(Acls::anyone_all());
     let mut tried = 0u64;
     loop {
@@ -157,11 +236,11 @@ async fn write(
         tried += 1;
         match client.set_data(&path, tried.to_string().as_bytes(), None).await {
             Ok(_) => {
-                let mut seen = lock(&seen);
+                let (mut seen, now) = (lock(&seen), Instant::now());
                 seen.writes += 1;
-                let now = Instant::now();
-                let since = seen.last.map_or(Duration::ZERO, |last| now - last);
-                (seen.last, seen.gap) = (Some(now), seen.gap.max(since));
+                seen.all.on_write(now);
+                seen.each[number].on_write(now);
+                seen.acknowledged[number] = tried;
             }
             Err(error) if is_passing(&error) => continue,
             Err(error) => {
@@ -280,7 +359,7 @@ async fn queue(client: Client, seen: Arc<Mutex<Seen>>, stop: CancellationToken) 
     Ok(())
 }
 
-/// Remembers how many voters each committed configuration had.
+/// Remembers how many voters and observers each committed configuration had.
 async fn configurations(
     client: Client,
     seen: Arc<Mutex<Seen>>,
@@ -296,9 +375,9 @@ async fn configurations(
             }
         };
         let text = String::from_utf8_lossy(&data).into_owned();
-        let voters =
-            text.lines().filter(|line| line.starts_with("server.") && line.contains(":participant")).count();
-        lock(&seen).voters.insert(voters);
+        let count =
+            |role| text.lines().filter(|line| line.starts_with("server.") && line.contains(role)).count();
+        lock(&seen).memberships.insert((count(":participant"), count(":observer")));
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = watcher.changed() => {}

@@ -5,7 +5,7 @@
 //! Always true:
 //! * whatever is waited for is awaited by a watch, with an end.
 //!
-//! Not here: what has to be seen (`scenarios`).
+//! Not here: what has to be seen (`scenarios`), harm from outside of Kubernetes (`harm`).
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -127,7 +127,7 @@ where
     F: Future<Output = anyhow::Result<Option<T>>>,
 {
     let end = Instant::now() + span;
-    let mut looks = interval(LOOK * 10);
+    let mut looks = interval((span / 60).max(LOOK * 10));
     while Instant::now() < end {
         looks.tick().await;
         if let Some(seen) = look().await? {
@@ -143,15 +143,21 @@ pub async fn pods(namespace: &str) -> anyhow::Result<Vec<Value>> {
     Ok(list["items"].as_array().cloned().unwrap_or_default())
 }
 
-/// The name and uid of every object of the ensemble, with the version that changes at every write.
+/// Every object of the namespace with the version that changes at every write, the operator's events too; of the resource
+/// the generation, which does not change with its status.
 pub async fn versions(namespace: &str) -> anyhow::Result<Vec<String>> {
-    let kinds = "statefulsets,services,configmaps,secrets,serviceaccounts,poddisruptionbudgets,persistentvolumeclaims,pods";
+    let kinds = "ens,statefulsets,services,configmaps,secrets,serviceaccounts,poddisruptionbudgets,\
+                 persistentvolumeclaims,pods,events";
     let list = json(namespace, &[kinds]).await?;
+    let is_ours = |object: &&Value| {
+        object["kind"] != "Event" || object["reportingComponent"] == quorate::operator::apply::MANAGER
+    };
     let text = |object: &Value| {
         let meta = &object["metadata"];
-        format!("{} {} {}", object["kind"], meta["name"], meta["resourceVersion"])
+        let field = if object["kind"] == "CoordinationEnsemble" { "generation" } else { "resourceVersion" };
+        format!("{} {} {}", object["kind"], meta["name"], meta[field])
     };
-    Ok(list["items"].as_array().into_iter().flatten().map(text).collect())
+    Ok(list["items"].as_array().into_iter().flatten().filter(is_ours).map(text).collect())
 }
 
 /// One condition's status and reason.

@@ -3,61 +3,67 @@
 //! In: a namespace. Out: an end that is not the same.
 //!
 //! Always true:
-//! * the cluster's own operator runs again at the end.
+//! * the cluster's own operator runs again at the end;
+//! * every pod that is made meanwhile is counted, also one that is gone by the end.
 //!
 //! Not here: killing it (`interposer`).
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
-use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 
 use crate::checker::Checker;
-use crate::cluster::{ensemble, json, kubectl, patch, pods, settled, until, wait};
+use crate::cluster::{self, ensemble, json, kubectl, patch, pods, settled, until, wait};
 use crate::interposer::{Interposer, NEVER};
-use crate::scenarios::{address, judge};
-
-const SOON: Duration = Duration::from_secs(180);
-const ROLLOUT: Duration = Duration::from_secs(400);
+use crate::report::Report;
+use crate::scenarios::{ROLLOUT, SOON, address};
 
 /// Both, with the cluster's own operator out of the way.
-pub async fn at_every_write(space: &str) -> anyhow::Result<()> {
+pub async fn at_every_write(space: &str, report: &Report) -> anyhow::Result<()> {
     kubectl("quorate-system", &["scale", "deployment/quorate-operator", "--replicas=0"]).await?;
-    let done = with_own_operator(space).await;
+    let done = with_own_operators(space, report).await;
     kubectl("quorate-system", &["scale", "deployment/quorate-operator", "--replicas=2"]).await?;
     wait("quorate-system", "deployment/quorate-operator", "condition=Available", SOON).await?;
     done
 }
 
-async fn with_own_operator(space: &str) -> anyhow::Result<()> {
+async fn with_own_operators(space: &str, report: &Report) -> anyhow::Result<()> {
     until("no operator runs", SOON, || async {
         let pods = kubectl("quorate-system", &["get", "pods", "-o", "name"]).await?;
         Ok(pods.trim().is_empty().then_some(()))
     })
     .await?;
-    let between = Interposer::start().await?;
-    let mut helper = between.operator(NEVER)?;
-    // Settling is not what is tested; the floor of it is.
-    ensemble(space, "{replicas: 3, storage: {data: {size: 1Gi}}, rollout: {settleSeconds: 1}}").await?;
-    settled(space, SOON).await?;
-    helper.kill().await?;
-    let growth = every(&between, space, Step::Growth).await.context("growth")?;
-    println!("    growth: killed after each of {growth} writes");
-    let upgrade = every(&between, space, Step::Upgrade).await.context("upgrade")?;
-    println!("    upgrade: killed after each of {upgrade} writes");
-    Ok(())
+    let (growth, upgrade) = tokio::join!(
+        every(format!("{space}-growth"), Step::Growth, report),
+        every(format!("{space}-upgrade"), Step::Upgrade, report)
+    );
+    growth.context("growth")?;
+    upgrade.context("upgrade")
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Growth,
     Upgrade,
 }
 
-/// Kills at the first write, the second, and so on, until the step ends without a death; returns how many died.
-async fn every(between: &Interposer, space: &str, step: Step) -> anyhow::Result<u32> {
+/// Kills at the first write, the second, and so on, until the step ends without a death.
+async fn every(space: String, step: Step, report: &Report) -> anyhow::Result<()> {
+    let space = space.as_str();
+    cluster::namespace(space).await?;
+    let between = Interposer::start(space).await?;
+    let mut helper = between.operator(NEVER)?;
+    // Settling is not what is tested; the floor of it is.
+    ensemble(space, "{replicas: 3, storage: {data: {size: 1Gi}}, rollout: {settleSeconds: 1}}").await?;
+    settled(space, SOON).await?;
     for fatal in 1.. {
-        let before = pods(space).await?;
+        helper.kill().await?;
+        let made = Made::watch(space).await?;
         let checker = Checker::start(&address(space).await?).await?;
         begin(space, step, fatal).await?;
         let victim = between.operator(fatal)?;
@@ -71,20 +77,27 @@ async fn every(between: &Interposer, space: &str, step: Step) -> anyhow::Result<
                 false
             }
         };
-        let mut helper = between.operator(NEVER)?;
+        helper = between.operator(NEVER)?;
         end(space, step).await.with_context(|| format!("after a death at write {fatal}"))?;
         let verdict = checker.end().await?;
-        judge(&verdict)?;
-        check(space, step, &before).await.with_context(|| format!("after a death at write {fatal}"))?;
-        ensure!(!verdict.voters.contains(&4), "there was a configuration of four voters");
+        report.judge(&verdict)?;
+        let seen = &verdict.memberships;
+        ensure!(seen.iter().all(|(voters, _)| *voters != 4), "four voters: {seen:?}");
+        check(space, step, made).await.with_context(|| format!("after a death at write {fatal}"))?;
         if let Step::Growth = step {
             kubectl(space, &["scale", "ens/main", "--replicas=3"]).await?;
             wait(space, "ens/main", "jsonpath={.status.votingMembers}=3", SOON).await?;
+            until("only three pods are left", SOON, || async {
+                Ok((pods(space).await?.len() == 3).then_some(()))
+            })
+            .await?;
             settled(space, SOON).await?;
         }
-        helper.kill().await?;
         if !died {
-            return Ok(fatal - 1);
+            report.say(format!("{step:?}: killed after each of {} writes", fatal - 1));
+            helper.kill().await?;
+            // No operator is needed for the end.
+            return cluster::gone(space, SOON).await.map(drop);
         }
     }
     unreachable!("the numbers do not end")
@@ -107,18 +120,75 @@ async fn end(space: &str, step: Step) -> anyhow::Result<()> {
     settled(space, ROLLOUT).await.map(drop)
 }
 
-/// Every pod was replaced once by an upgrade, and none by growth.
-async fn check(space: &str, step: Step, before: &[Value]) -> anyhow::Result<()> {
+/// An upgrade made each of the three pods once, and growth the two new ones: nothing else was restarted.
+async fn check(space: &str, step: Step, made: Made) -> anyhow::Result<()> {
+    let (old, new) = made.end().await?;
     let after = pods(space).await?;
-    let uid = |pod: &Value| pod["metadata"]["uid"].clone();
-    let kept = after.iter().filter(|pod| before.iter().any(|old| uid(old) == uid(pod))).count();
-    match step {
-        Step::Growth => ensure!(kept == before.len(), "a member was restarted"),
-        Step::Upgrade => ensure!(kept == 0, "a pod was not replaced"),
-    }
+    let is_old =
+        |pod: &&serde_json::Value| pod["metadata"]["uid"].as_str().is_some_and(|uid| old.contains(uid));
+    let kept = after.iter().filter(is_old).count();
+    let wanted = match step {
+        Step::Growth => (3, 2),
+        Step::Upgrade => (0, 3),
+    };
+    ensure!((kept, new.len()) == wanted, "{kept} pods were kept and {} made, not {wanted:?}", new.len());
     let main = json(space, &["ens/main"]).await?;
     let hash = main["status"]["rollout"]["targetHash"].clone();
-    let is_updated = |pod: &Value| pod["metadata"]["annotations"]["quorate.dev/template-hash"] == hash;
+    let is_updated =
+        |pod: &serde_json::Value| pod["metadata"]["annotations"]["quorate.dev/template-hash"] == hash;
     ensure!(after.iter().all(is_updated), "a pod is not on the template asked for");
     Ok(())
+}
+
+/// Counts the pods that are made.
+struct Made {
+    before: BTreeSet<String>,
+    seen: Arc<Mutex<BTreeSet<String>>>,
+    watch: Child,
+    tasks: JoinSet<()>,
+}
+
+impl Made {
+    async fn watch(space: &str) -> anyhow::Result<Made> {
+        let format = "jsonpath={.metadata.uid}{\"\\n\"}";
+        let mut watch = Command::new("kubectl")
+            .args([
+                "--namespace",
+                space,
+                "get",
+                "pods",
+                "-l",
+                "quorate.dev/ensemble=main",
+                "--watch",
+                "-o",
+                format,
+            ])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start kubectl")?;
+        let mut lines = BufReader::new(watch.stdout.take().context("a pipe was asked for")?).lines();
+        let seen = Arc::<Mutex<BTreeSet<String>>>::default();
+        let mut before = BTreeSet::new();
+        // Those that are there come first.
+        while before.len() < 3 {
+            before.insert(lines.next_line().await?.context("a pod's uid")?);
+        }
+        let (all, mut tasks) = (seen.clone(), JoinSet::new());
+        tasks.spawn(async move {
+            while let Ok(Some(uid)) = lines.next_line().await {
+                all.lock().unwrap_or_else(PoisonError::into_inner).insert(uid);
+            }
+        });
+        Ok(Made { before, seen, watch, tasks })
+    }
+
+    /// The pods from before, and those that were made.
+    async fn end(mut self) -> anyhow::Result<(BTreeSet<String>, BTreeSet<String>)> {
+        self.watch.kill().await?;
+        while self.tasks.join_next().await.is_some() {}
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = seen.difference(&self.before).cloned().collect();
+        Ok((self.before, new))
+    }
 }

@@ -1,8 +1,9 @@
 //! Stands between an operator and the API server, and kills the operator right after a chosen write.
 //!
-//! In: the number of the write. Out: how many writes there were, and an operator that is gone by then.
+//! In: a namespace, the number of the write. Out: an operator that is gone by then.
 //!
 //! Always true:
+//! * the operator sees this namespace and no other: several of them work side by side, each with a lease of its own;
 //! * the chosen write has reached the API server, and the operator never hears of its answer;
 //! * renewing the lease counts as nothing.
 //!
@@ -19,7 +20,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +33,7 @@ pub const NEVER: u32 = u32::MAX;
 
 /// An operator outside of the cluster, with its way to the API server.
 pub struct Interposer {
+    space: String,
     writes: Arc<Writes>,
     kubeconfig: PathBuf,
     /// `kubectl proxy` knows how to speak to the API server.
@@ -47,8 +49,8 @@ struct Writes {
 }
 
 impl Interposer {
-    /// Ready for operators.
-    pub async fn start() -> anyhow::Result<Interposer> {
+    /// Ready for operators of this namespace.
+    pub async fn start(space: &str) -> anyhow::Result<Interposer> {
         let mut proxy = Command::new("kubectl")
             .args(["proxy", "--port=0"])
             .stdout(Stdio::piped())
@@ -63,14 +65,15 @@ impl Interposer {
         let writes = Arc::<Writes>::default();
         writes.fatal.store(NEVER, Ordering::SeqCst);
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, behind, writes.clone()));
-        let kubeconfig = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("interposer.yaml");
+        let way = Way { behind, space: space.to_owned(), writes: writes.clone() };
+        tasks.spawn(serve(listener, Arc::new(way)));
+        let kubeconfig = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{space}.yaml"));
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: it\nclusters: [{{name: it, cluster: {{server: 'http://{address}'}}}}]\n\
-             users: [{{name: it, user: {{}}}}]\ncontexts: [{{name: it, context: {{cluster: it, user: it, namespace: quorate-system}}}}]\n"
+             users: [{{name: it, user: {{}}}}]\ncontexts: [{{name: it, context: {{cluster: it, user: it, namespace: {space}}}}}]\n"
         );
         std::fs::write(&kubeconfig, text).context("write the kubeconfig")?;
-        Ok(Interposer { writes, kubeconfig, _proxy: proxy, _tasks: tasks })
+        Ok(Interposer { space: space.to_owned(), writes, kubeconfig, _proxy: proxy, _tasks: tasks })
     }
 
     /// An operator that lives until its `fatal`-th write, from 1.
@@ -79,6 +82,7 @@ impl Interposer {
         self.writes.fatal.store(fatal, Ordering::SeqCst);
         Command::new(env!("CARGO_BIN_EXE_quorate"))
             .args(["operator", "--image", "quorate:dev", "--identity", "e2e", "--health-port", "0"])
+            .args(["--lease-namespace", &self.space])
             .env("KUBECONFIG", &self.kubeconfig)
             .stdout(Stdio::null())
             .kill_on_drop(true)
@@ -93,14 +97,21 @@ impl Interposer {
     }
 }
 
-async fn serve(listener: TcpListener, behind: String, writes: Arc<Writes>) {
+/// What a request passes.
+struct Way {
+    behind: String,
+    space: String,
+    writes: Arc<Writes>,
+}
+
+async fn serve(listener: TcpListener, way: Arc<Way>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (behind, writes) = (behind.clone(), writes.clone());
+        let way = way.clone();
         connections.spawn(async move {
             let pass = service_fn(|request| {
-                let (behind, writes) = (behind.clone(), writes.clone());
-                async move { Ok::<_, Infallible>(pass(request, &behind, &writes).await) }
+                let way = way.clone();
+                async move { Ok::<_, Infallible>(pass(request, &way).await) }
             });
             // A connection ends when its operator does.
             drop(
@@ -112,9 +123,10 @@ async fn serve(listener: TcpListener, behind: String, writes: Arc<Writes>) {
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-async fn pass(request: Request<Incoming>, behind: &str, writes: &Writes) -> Response<Body> {
+async fn pass(request: Request<Incoming>, way: &Way) -> Response<Body> {
+    let writes = &way.writes;
     let is_write = request.method() != Method::GET && !request.uri().path().contains("/leases");
-    let answer = forward(request, behind).await;
+    let answer = forward(request, way).await;
     if is_write {
         let number = writes.done.fetch_add(1, Ordering::SeqCst) + 1;
         let fatal = writes.fatal.load(Ordering::SeqCst);
@@ -133,13 +145,27 @@ async fn pass(request: Request<Incoming>, behind: &str, writes: &Writes) -> Resp
     })
 }
 
-async fn forward(request: Request<Incoming>, behind: &str) -> anyhow::Result<Response<Body>> {
-    let stream = TcpStream::connect(behind).await.context("connect to kubectl proxy")?;
+/// What is asked of every namespace is asked of one.
+fn narrowed(uri: &Uri, space: &str) -> anyhow::Result<Uri> {
+    let all =
+        ["/apis/quorate.dev/v1alpha1/coordinationensembles", "/apis/apps/v1/statefulsets", "/api/v1/pods"];
+    let Some((group, kind)) =
+        all.iter().find(|path| **path == uri.path()).and_then(|path| path.rsplit_once('/'))
+    else {
+        return Ok(uri.clone());
+    };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{group}/namespaces/{space}/{kind}{query}").parse().context("a path of one namespace")
+}
+
+async fn forward(request: Request<Incoming>, way: &Way) -> anyhow::Result<Response<Body>> {
+    let stream = TcpStream::connect(&way.behind).await.context("connect to kubectl proxy")?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    head.uri = narrowed(&head.uri, &way.space)?;
     let body = body.collect().await?.to_bytes();
     let mut onward = Request::from_parts(head, Full::new(body));
-    onward.headers_mut().insert("host", behind.parse()?);
+    onward.headers_mut().insert("host", way.behind.parse()?);
     // It goes on while its answer, which may be a watch, is read; then it ends by itself.
     tokio::spawn(connection);
     Ok(sender.send_request(onward).await?.map(|body| body.boxed()))
