@@ -19,14 +19,19 @@ mod scenarios;
 mod sizes;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use report::{Report, Row};
 use scenarios::{Room, Scenario};
+
+/// Scenarios that run side by side: they mostly wait for members to settle, and two cores bear so many.
+const LANES: usize = 3;
 
 /// How much is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,17 +90,27 @@ async fn run() -> anyhow::Result<usize> {
     Ok(failed)
 }
 
-/// Runs scenarios one after the other, and beside them those that mostly wait.
+/// Runs scenarios side by side, but for those that disturb others: these run one after the other, and last.
 async fn all(chosen: Vec<&'static Scenario>, width: Width) -> Vec<Row> {
     let (mut rows, mut beside) = (Vec::new(), JoinSet::new());
+    let lanes = Arc::new(Semaphore::new(LANES));
     for scenario in chosen {
-        if scenario.room == Room::Alone {
-            rows.extend(ended(&mut beside).await);
-        }
-        if scenario.room == Room::Beside {
-            beside.spawn(one(scenario, width));
-        } else {
-            rows.push(one(scenario, width).await);
+        match scenario.room {
+            Room::Idle => {
+                beside.spawn(one(scenario, width));
+            }
+            Room::Lane => {
+                let lane = lanes.clone().acquire_owned().await.expect("the lanes are never closed");
+                beside.spawn(async move {
+                    let row = one(scenario, width).await;
+                    drop(lane);
+                    row
+                });
+            }
+            Room::Alone => {
+                rows.extend(ended(&mut beside).await);
+                rows.push(one(scenario, width).await);
+            }
         }
     }
     rows.extend(ended(&mut beside).await);

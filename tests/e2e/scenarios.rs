@@ -29,11 +29,11 @@ pub const WITH_LOG: &str = "storage: {data: {size: 1Gi}, dataLog: {size: 1Gi}}";
 /// What else may run meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// It mostly waits, and only looks at its own namespaces: others run beside it.
-    Beside,
-    /// One at a time, beside those that wait.
-    Usual,
-    /// It disturbs more than its namespace: the operator, nodes, names.
+    /// It mostly waits and only looks: any number of others.
+    Idle,
+    /// It touches nothing but its own namespaces: as many others as there are lanes.
+    Lane,
+    /// Nothing: it disturbs the operator, nodes or names.
     Alone,
 }
 
@@ -61,31 +61,31 @@ const fn all(name: &'static str, room: Room, what: &'static str) -> Scenario {
 pub const ALL: &[Scenario] = &[
     ci(
         "E-01",
-        Room::Beside,
+        Room::Idle,
         "1, 3 and 5 members, and 3 with `dataLog`: Ready; applied again, ten settled minutes in which nothing is written",
     ),
-    ci("E-02", Room::Usual, "3 to 5 members, also with `dataLog`; never a configuration of 4 voters"),
-    all("E-04", Room::Usual, "5 to 3 members, the leader among those who leave"),
-    all("E-05", Room::Usual, "3 to 1 to 3 members with kept disks"),
+    ci("E-02", Room::Lane, "3 to 5 members, also with `dataLog`; never a configuration of 4 voters"),
+    all("E-04", Room::Lane, "5 to 3 members, the leader among those who leave"),
+    all("E-05", Room::Lane, "3 to 1 to 3 members with kept disks"),
     all(
         "E-07",
-        Room::Usual,
+        Room::Lane,
         "members are killed for their memory until the quorum is lost; `resources` is mended",
     ),
     ci(
         "E-10",
-        Room::Usual,
+        Room::Lane,
         "rolling upgrade with the leader at each ordinal, also with `dataLog`; the leader is last",
     ),
-    ci("E-11", Room::Usual, "an image that does not run stops at one pod; reverted; a good one"),
-    ci("E-13", Room::Usual, "one disk wiped: it joins again; two wiped: no blank leader, nothing deleted"),
-    all("E-29", Room::Usual, "a namespace that enforces `restricted`, an image of a user that nobody knows"),
-    all("E-35", Room::Usual, "one bad object for each rule is refused by the API server in the rule's words"),
-    all("E-40", Room::Usual, "to 0 and back at 3, and to 5, also with `whenScaled: Delete`; no disk is lost"),
-    all("observers", Room::Usual, "a pool of observers comes, grows, is upgraded first, loses a pod, goes"),
-    all("supervised", Room::Usual, "a supervised rollout asks before the leader and before it is final"),
-    all("paused", Room::Usual, "a paused rollout touches nothing; a paused resource is left alone"),
-    all("leader-killed", Room::Usual, "the leader's process gets SIGKILL"),
+    ci("E-11", Room::Lane, "an image that does not run stops at one pod; reverted; a good one"),
+    ci("E-13", Room::Lane, "one disk wiped: it joins again; two wiped: no blank leader, nothing deleted"),
+    all("E-29", Room::Lane, "a namespace that enforces `restricted`, an image of a user that nobody knows"),
+    all("E-35", Room::Lane, "one bad object for each rule is refused by the API server in the rule's words"),
+    all("E-40", Room::Lane, "to 0 and back at 3, and to 5, also with `whenScaled: Delete`; no disk is lost"),
+    all("observers", Room::Lane, "a pool of observers comes, grows, is upgraded first, loses a pod, goes"),
+    all("supervised", Room::Lane, "a supervised rollout asks before the leader and before it is final"),
+    all("paused", Room::Lane, "a paused rollout touches nothing; a paused resource is left alone"),
+    all("leader-killed", Room::Lane, "the leader's process gets SIGKILL"),
     ci("E-00", Room::Alone, "the chart goes and ensembles stay; the plain manifests take over"),
     all("leader-off", Room::Alone, "the leader's node loses its power"),
     all("E-15", Room::Alone, "all servers are killed at once while names do not resolve"),
