@@ -8,7 +8,7 @@
 //!
 //! Not here: killing it (`interposer`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +22,10 @@ use crate::cluster::{self, ensemble, json, kubectl, patch, pods, settled, until,
 use crate::interposer::{Interposer, NEVER};
 use crate::report::Report;
 use crate::scenarios::{ROLLOUT, SOON, address};
+
+/// Ensembles side by side, each of which takes every n-th write: an upgrade takes longer and more of them.
+const GROWTH_LANES: u32 = 1;
+const UPGRADE_LANES: u32 = 3;
 
 /// Both, with the cluster's own operator out of the way.
 pub async fn at_every_write(space: &str, report: &Report) -> anyhow::Result<()> {
@@ -38,34 +42,62 @@ async fn with_own_operators(space: &str, report: &Report) -> anyhow::Result<()> 
         Ok(pods.trim().is_empty().then_some(()))
     })
     .await?;
-    let (growth, upgrade) = tokio::join!(
-        every(format!("{space}-growth"), Step::Growth, report),
-        every(format!("{space}-upgrade"), Step::Upgrade, report)
-    );
-    growth.context("growth")?;
-    upgrade.context("upgrade")
+    let mut lanes = JoinSet::new();
+    for (step, count) in [(Step::Growth, GROWTH_LANES), (Step::Upgrade, UPGRADE_LANES)] {
+        for first in 1..=count {
+            let (space, report) = (format!("{space}-{}-{first}", step.name()), report.clone());
+            lanes.spawn(async move {
+                let writes = Writes { first, stride: count };
+                Ok((step, every(&space, step, writes, &report).await.context(step.name())?))
+            });
+        }
+    }
+    let mut killed = BTreeMap::new();
+    while let Some(ended) = lanes.join_next().await {
+        let ended: anyhow::Result<(Step, u32)> = ended.context("a lane's task")?;
+        let (step, count) = ended?;
+        *killed.entry(step.name()).or_insert(0) += count;
+    }
+    report.say(format!("killed after each of that many writes: {killed:?}"));
+    Ok(())
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What the operator is killed in the middle of.
+#[derive(Clone, Copy)]
 enum Step {
     Growth,
     Upgrade,
 }
 
-/// Kills at the first write, the second, and so on, until the step ends without a death.
-async fn every(space: String, step: Step, report: &Report) -> anyhow::Result<()> {
-    let space = space.as_str();
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Step::Growth => "growth",
+            Step::Upgrade => "upgrade",
+        }
+    }
+}
+
+/// Which writes are fatal in a lane.
+#[derive(Clone, Copy)]
+struct Writes {
+    first: u32,
+    stride: u32,
+}
+
+/// Kills at one write after the other until the step ends without a death; returns how many there were.
+async fn every(space: &str, step: Step, writes: Writes, report: &Report) -> anyhow::Result<u32> {
     cluster::namespace(space).await?;
     let between = Interposer::start(space).await?;
     let mut helper = between.operator(NEVER)?;
     // Settling is not what is tested; the floor of it is.
     ensemble(space, "{replicas: 3, storage: {data: {size: 1Gi}}, rollout: {settleSeconds: 1}}").await?;
     settled(space, SOON).await?;
-    for fatal in 1.. {
+    for (round, fatal) in (writes.first..).step_by(writes.stride as usize).enumerate() {
         helper.kill().await?;
         let made = Made::watch(space).await?;
         let checker = Checker::start(&address(space).await?).await?;
-        begin(space, step, fatal).await?;
+        begin(space, step, round).await?;
         let victim = between.operator(fatal)?;
         let died = tokio::select! {
             killed = between.kill_at_last_write(victim) => {
@@ -94,20 +126,20 @@ async fn every(space: String, step: Step, report: &Report) -> anyhow::Result<()>
             settled(space, SOON).await?;
         }
         if !died {
-            report.say(format!("{step:?}: killed after each of {} writes", fatal - 1));
             helper.kill().await?;
             // No operator is needed for the end.
-            return cluster::gone(space, SOON).await.map(drop);
+            cluster::gone(space, SOON).await?;
+            return Ok(round as u32);
         }
     }
     unreachable!("the numbers do not end")
 }
 
-async fn begin(space: &str, step: Step, number: u32) -> anyhow::Result<()> {
+async fn begin(space: &str, step: Step, round: usize) -> anyhow::Result<()> {
     match step {
         Step::Growth => kubectl(space, &["scale", "ens/main", "--replicas=5"]).await.map(drop),
         Step::Upgrade => {
-            let tag = if number % 2 == 1 { "next" } else { "dev" };
+            let tag = if round.is_multiple_of(2) { "next" } else { "dev" };
             patch(space, &format!("{{\"image\": {{\"tag\": {tag:?}}}}}")).await
         }
     }

@@ -141,39 +141,32 @@ pub async fn supervised(space: &str, report: &Report) -> anyhow::Result<()> {
     let checker = Checker::start(&address(space).await?).await?;
     let before = by_name(&pods(space).await?);
     patch(space, r#"{"image": {"tag": "next"}}"#).await?;
-    let asked = asks(space).await?;
+    let question = asks(space, None).await?;
     let now = by_name(&pods(space).await?);
     let kept: Vec<&String> = now.keys().filter(|name| now.get(*name) == before.get(*name)).collect();
     ensure!(kept == [&leader], "not only the leader {leader} is left as it was: {kept:?}");
-    let question = annotation(&asked)?;
     ensure!(nothing_changes(space).await?, "it did not wait for an answer");
     kubectl(space, &["annotate", "--overwrite", "ens/main", &question]).await?;
-    let last = until("it asks again", SOON, || async {
-        let asked = asks(space).await?;
-        Ok((annotation(&asked)? != question).then_some(asked))
-    })
-    .await?;
+    let last = asks(space, Some(&question)).await?;
     let now = by_name(&pods(space).await?);
     ensure!(now.get(&leader) != before.get(&leader), "the leader was not replaced");
     let (status, _) = condition(space, "RolloutComplete").await?;
     ensure!(status == "False", "it was final without an answer");
-    kubectl(space, &["annotate", "--overwrite", "ens/main", &annotation(&last)?]).await?;
+    kubectl(space, &["annotate", "--overwrite", "ens/main", &last]).await?;
     settled(space, SOON).await?;
     report.judge(&checker.end().await?)
 }
 
-/// Waits until the operator asks, and returns in what words.
-async fn asks(space: &str) -> anyhow::Result<String> {
-    wait(space, "ens/main", "jsonpath={.status.rollout.stage}=WaitingForApproval", ROLLOUT).await?;
-    let main = json(space, &["ens/main"]).await?;
-    Ok(main["status"]["rollout"]["message"].as_str().unwrap_or_default().to_owned())
-}
-
-/// The annotation that the operator asks for.
-fn annotation(message: &str) -> anyhow::Result<String> {
-    let words = message.split_whitespace();
-    let found = words.filter(|word| word.starts_with("quorate.dev/approved=")).last();
-    Ok(found.with_context(|| format!("no annotation is named: {message}"))?.to_owned())
+/// Waits until the operator asks what was not answered yet, and returns the annotation that it wants.
+async fn asks(space: &str, answered: Option<&str>) -> anyhow::Result<String> {
+    until("the operator asks", ROLLOUT, || async {
+        let rollout = json(space, &["ens/main"]).await?["status"]["rollout"].clone();
+        let is_asking = rollout["stage"] == "WaitingForApproval";
+        let mut words = rollout["message"].as_str().unwrap_or_default().split_whitespace();
+        let wanted = words.find(|word| word.starts_with("quorate.dev/approved="));
+        Ok(wanted.filter(|word| is_asking && Some(*word) != answered).map(str::to_owned))
+    })
+    .await
 }
 
 fn by_name(pods: &[Value]) -> BTreeMap<String, String> {
