@@ -155,12 +155,12 @@ impl Facts {
             .get(&self.id)
             .is_some_and(|member| member.role == crate::base::MemberRole::Observer);
         match self.status {
+            _ if self.is_read_only => "read-only",
             Status::Standalone => "standalone",
             Status::Discovering | Status::Leading(_) => "leader",
             Status::Joining(_) if is_observer => "observer",
             Status::Joining(_) | Status::Following(..) => "follower",
             Status::Observing(..) => "observer",
-            Status::Looking if self.is_read_only => "read-only",
             Status::Looking => "leaderelection",
         }
     }

@@ -110,9 +110,9 @@ pub enum Effect {
     Client(ConnId, ToClient),
     /// Events of txns up to this one wait for these connections: `ToClient::Notify` for each.
     Notify(Zxid, Vec<ConnId>),
-    /// What this server is. Unless it serves, every client's connection is closed.
+    /// What this server is. Unless it serves, or `Effect::ReadOnly` is in force, every client's connection is closed.
     Status(Status),
-    /// Until the next status, clients are served that can do with reading.
+    /// As long as there is no leader, clients are served that can do with reading.
     ReadOnly,
     /// The membership in force changed.
     Ensemble(Ensemble),

@@ -44,8 +44,8 @@ pub struct Replica {
     pub(super) locals: LocalSessions,
     pub(super) role: Role,
     pub(super) status: Status,
-    /// Since when.
-    status_since: Millis,
+    /// Since when there is no leader; `None` if there is one.
+    leaderless_since: Option<Millis>,
     /// Connections whose syncs are on their way, oldest first.
     pub(super) syncs: VecDeque<ConnId>,
     /// Writes that were refused for a quota, by its top-level node.
@@ -139,7 +139,7 @@ impl Replica {
             locals,
             role: Role::Idle,
             status: Status::Looking,
-            status_since: now.mono,
+            leaderless_since: Some(now.mono),
             syncs: VecDeque::new(),
             quota_refusals: BTreeMap::new(),
             arrived: None,
@@ -321,14 +321,16 @@ impl Replica {
     }
 
     fn on_status(&mut self, now: Now, status: Status) {
-        (self.status, self.status_since) = (status, now.mono);
+        self.status = status;
+        self.leaderless_since = status.is_leaderless().then(|| self.leaderless_since.unwrap_or(now.mono));
         let goes_on = match (&self.role, status) {
             (Role::Leading(_), Status::Leading(_) | Status::Standalone) => true,
             (
                 Role::Learning(learning),
                 Status::Following(leader, epoch) | Status::Observing(leader, epoch),
             ) => learning.is_of(leader, epoch),
-            (Role::Idle | Role::Leading(_) | Role::Learning(_) | Role::ReadOnly, _) => false,
+            (Role::ReadOnly, status) => status.is_leaderless(),
+            (Role::Idle | Role::Leading(_) | Role::Learning(_), _) => false,
         };
         if !goes_on {
             for conn in self.clients.remove_all() {
@@ -355,9 +357,9 @@ impl Replica {
 
     /// Without a leader for a while, clients that want no more may read what is here.
     fn serve_read_only(&mut self, now: Now) {
-        let is_cut_off = matches!((&self.role, self.status), (Role::Idle, Status::Looking));
         let wait = READ_ONLY_WAIT.max(self.settings.zab.tick);
-        if self.settings.read_only == Switch::On && is_cut_off && now.mono >= self.status_since + wait {
+        let is_cut_off = self.leaderless_since.is_some_and(|since| now.mono >= since + wait);
+        if self.settings.read_only == Switch::On && is_cut_off && matches!(self.role, Role::Idle) {
             self.role = Role::ReadOnly;
             self.fx.push(Effect::ReadOnly);
         }

@@ -270,7 +270,7 @@ impl Decision<'_> {
     fn create(&mut self, op: Op, create: &CreateRequest) -> Checked<TxnBody> {
         let mode = self.create_mode(op, create)?;
         match mode.is_ephemeral() {
-            true => self.replicated_session()?,
+            true => self.replicated_session(op)?,
             false => self.session()?,
         }
         let path = create.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
@@ -460,11 +460,13 @@ impl Decision<'_> {
         }
     }
 
-    /// The session can own ephemeral nodes. Of another server's local session the leader knows nothing.
-    fn replicated_session(&mut self) -> Checked<()> {
+    /// The session can own ephemeral nodes. Of another server's local session the leader knows nothing, and a container
+    /// with an ephemeral flag is not seen as a reason to replicate one, as in ZooKeeper.
+    fn replicated_session(&mut self, op: Op) -> Checked<()> {
         let session = self.asker.session;
+        let is_local = matches!(op, Op::Create | Op::Create2) && self.locals.has(session);
         match self.tracker.check(session, self.asker.server) {
-            Err(SessionFault::Unknown) if self.locals.has(session) => Err(ErrorCode::EphemeralOnLocalSession),
+            Err(SessionFault::Unknown) if is_local => Err(ErrorCode::EphemeralOnLocalSession),
             checked => checked.map_err(code_of),
         }
     }

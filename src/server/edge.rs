@@ -87,6 +87,8 @@ pub struct Edge {
     looking_since: Option<Millis>,
     /// Since when it does not serve.
     away_since: Option<Millis>,
+    /// Whether clients that only read are served until there is a leader.
+    is_read_only: bool,
     /// When it was last told that a limit of a quota is passed.
     limit_told: Option<Millis>,
     /// How often one was passed since then.
@@ -120,6 +122,7 @@ impl Edge {
             settings,
             looking_since: Some(now),
             away_since: Some(now),
+            is_read_only: false,
             limit_told: None,
             limits_untold: 0,
         }
@@ -176,6 +179,7 @@ impl Edge {
             Effect::Status(status) => self.on_status(status),
             Effect::ReadOnly => {
                 info!("no leader: clients that only read are served");
+                self.is_read_only = true;
                 self.clients.serve();
             }
             Effect::Ensemble(ensemble) => self.on_ensemble(&ensemble),
@@ -225,11 +229,17 @@ impl Edge {
             }
             (_, None) => {}
         }
+        if self.is_read_only && !status.is_leaderless() {
+            self.is_read_only = false;
+            self.clients.close_all();
+        }
         if serves(status) {
             self.on_serving(status, now);
         } else {
             self.away_since.get_or_insert(now);
-            self.clients.close_all();
+            if !self.is_read_only {
+                self.clients.close_all();
+            }
         }
         info!(from = ?old, to = ?status, "status"); // whoever reads it may rely on it
     }

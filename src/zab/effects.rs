@@ -48,6 +48,20 @@ pub enum Status {
     Standalone,
 }
 
+impl Status {
+    /// Whether there is nobody who could decide: no leader, or only this server, which has not won enough others over.
+    pub fn is_leaderless(self) -> bool {
+        match self {
+            Status::Looking | Status::Discovering => true,
+            Status::Leading(_)
+            | Status::Joining(_)
+            | Status::Following(..)
+            | Status::Observing(..)
+            | Status::Standalone => false,
+        }
+    }
+}
+
 /// What the agreement tells the rest of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {

@@ -24,7 +24,7 @@ pub(super) struct Together {
     pub(super) now: Now,
     links: Links,
     link_count: u64,
-    queue: VecDeque<(i64, Event)>,
+    pub(super) queue: VecDeque<(i64, Event)>,
     conns: BTreeMap<At, Conn>,
     received: BTreeMap<At, BytesMut>,
     pub(super) closed: BTreeMap<At, Closing>,
@@ -144,11 +144,16 @@ impl Together {
     }
 
     pub(super) fn run(&mut self) {
-        while let Some((id, event)) = self.queue.pop_front() {
-            let Some(replica) = self.replicas.get_mut(&id) else { continue };
-            let effects: Vec<Effect> = replica.step(self.now, event).collect();
-            effects.into_iter().for_each(|effect| self.perform(id, effect));
-        }
+        while self.run_one() {}
+    }
+
+    /// Lets the next event happen; `false` if there is none.
+    pub(super) fn run_one(&mut self) -> bool {
+        let Some((id, event)) = self.queue.pop_front() else { return false };
+        let Some(replica) = self.replicas.get_mut(&id) else { return true };
+        let effects: Vec<Effect> = replica.step(self.now, event).collect();
+        effects.into_iter().for_each(|effect| self.perform(id, effect));
+        true
     }
 
     pub(super) fn perform(&mut self, id: i64, effect: Effect) {

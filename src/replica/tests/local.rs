@@ -170,6 +170,8 @@ fn without_an_upgrade_ephemeral_nodes_are_refused_and_take_a_zxid() {
         let ops = [(Op::Create, body(&create(1, "/p", 0))), (Op::Create, body(&create(1, "/e", EPHEMERAL)))];
         let refused = together.ask(at, multi(2, &ops));
         assert_eq!(failures(&refused[0]), [0, in_multi]);
+        let odd = create_with(3, Op::CreateContainer, "/c", EPHEMERAL, &open_acl());
+        assert_eq!(together.err(at, odd), SESSION_EXPIRED);
         assert_eq!(
             together.err(at, create_with(3, Op::CreateContainer, &format!("/c{server}"), 4, &open_acl())),
             0

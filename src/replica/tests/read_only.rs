@@ -2,6 +2,7 @@
 
 use super::ensemble::{At, Together, sync};
 use super::*;
+use crate::zab::Status;
 
 const NOT_READ_ONLY: i32 = -119;
 
@@ -124,4 +125,30 @@ fn a_member_that_may_not_have_local_sessions_serves_nobody_without_a_leader() {
     together.wait(2_200);
     let at = together.connect(left, connect_to_read(SessionId::NONE));
     assert_eq!((together.take(at).len(), together.closed[&at]), (0, Closing::Abrupt));
+}
+
+#[test]
+fn a_member_that_would_lead_and_finds_no_followers_serves_readers_all_along() {
+    let mut together = together();
+    let leader = together.leader();
+    let [other, left] = together.learners()[..] else { panic!("three members") };
+    let at = together.client(left);
+    assert_eq!(together.err(at, create(1, "/n", 0)), 0);
+    together.stop(other);
+    together.queue.push_back((leader, Event::Transfer(Some(ServerId(left)))));
+    while together.status(left) != Status::Discovering {
+        assert!(together.run_one(), "leadership is handed over");
+    }
+    together.stop(leader);
+    assert_eq!(together.status(left), Status::Discovering);
+    together.wait(2_200);
+    let at = reader(&mut together, left);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..30 {
+        together.wait(1_000);
+        seen.insert(format!("{:?}", together.status(left)));
+        assert_eq!(together.err(at, read(1, Op::GetData, "/n", Watch::No)), 0);
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["Discovering", "Looking"]);
+    assert_eq!(together.closed.get(&at), None);
 }
