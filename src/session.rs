@@ -230,6 +230,11 @@ impl Tracker {
         self.sessions.get(&session).and_then(|tracked| tracked.owner)
     }
 
+    /// Live sessions by the moment at which they expire.
+    pub fn expiries(&self) -> impl Iterator<Item = (Millis, &BTreeSet<SessionId>)> {
+        self.due.iter().map(|(at, sessions)| (*at, sessions))
+    }
+
     /// How many sessions are known, closing ones included.
     pub fn count(&self) -> usize {
         self.sessions.len()

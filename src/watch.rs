@@ -18,6 +18,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+pub mod list;
 mod places;
 
 use bytes::{Bytes, BytesMut};

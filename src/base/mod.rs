@@ -10,6 +10,7 @@
 pub mod durable;
 pub mod ensemble;
 pub mod id;
+pub mod meter;
 pub mod path;
 pub mod properties;
 pub mod reconfig;

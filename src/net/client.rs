@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::clients::{Admitted, Clients};
+use super::talk::Latency;
 use super::words;
 use crate::base::Millis;
 use crate::base::wire::DecodeError;
@@ -61,7 +62,16 @@ pub(super) async fn run(mut stream: TcpStream, admitted: Admitted, mut told: mps
     if let Some(word) = words::find(first) {
         clients.shared.stats.packets_received.add(1);
         clients.shared.stats.bytes_received.add(4);
-        let answer = words::answer(word, &clients).await;
+        admitted.entry.received.fetch_add(1, Relaxed);
+        admitted.entry.talk.on_word();
+        let argument = tokio::select! {
+            () = abort.cancelled() => return,
+            argument = timeout(FAREWELL, read_up_to(&mut stream, &mut bytes, 4 + words::argument_bytes(word))) => argument,
+        };
+        if !matches!(argument, Ok(Ok(true))) {
+            return;
+        }
+        let answer = words::answer(word, &bytes[4..], &clients).await;
         drop(admitted);
         tokio::select! {
             () = abort.cancelled() => {}
@@ -93,15 +103,19 @@ pub(super) async fn run(mut stream: TcpStream, admitted: Admitted, mut told: mps
 
 /// The first four bytes, left in `bytes`; `None` if the client goes before.
 async fn read_first(stream: &mut TcpStream, bytes: &mut BytesMut) -> io::Result<Option<[u8; 4]>> {
-    loop {
-        if let Some(first) = bytes.first_chunk::<4>() {
-            return Ok(Some(*first));
-        }
+    let is_there = read_up_to(stream, bytes, 4).await?;
+    Ok(bytes.first_chunk().copied().filter(|_| is_there))
+}
+
+/// Reads until this many bytes are there; `false` if the client goes before.
+async fn read_up_to(stream: &mut TcpStream, bytes: &mut BytesMut, wanted: usize) -> io::Result<bool> {
+    while bytes.len() < wanted {
         bytes.reserve(READ_BYTES);
         if stream.read_buf(bytes).await? == 0 {
-            return Ok(None);
+            return Ok(false);
         }
     }
+    Ok(true)
 }
 
 /// Writes, and closes so that what was written arrives although the client sent more.
@@ -230,6 +244,7 @@ impl Session {
             clients.shared.stats.read_latency.observe_many(took, local);
             clients.shared.stats.packets_sent.add(local);
             self.admitted.entry.sent.fetch_add(local, Relaxed);
+            self.note(now, Latency::of(local, took));
         }
         Ok(more)
     }
@@ -241,6 +256,7 @@ impl Session {
         }
         let now = (clients.shared.clock)();
         let stats = &clients.shared.stats;
+        let mut latency = Latency::default();
         for told in batch.drain(..) {
             if let ToClient::Reply(reply) = &told {
                 self.admitted.entry.mailbox_bytes.fetch_sub(reply.frame.len(), Relaxed);
@@ -249,6 +265,7 @@ impl Session {
                 if let Some((at, kind)) = self.asked.pop_front() {
                     let took = millis(at.elapsed());
                     stats.latency.observe(took);
+                    latency.add(Latency::of(1, took));
                     match kind {
                         Kind::Read => stats.read_latency.observe(took),
                         Kind::Update => stats.update_latency.observe(took),
@@ -257,7 +274,13 @@ impl Session {
             }
             self.conn.on_effect(now, told);
         }
+        self.note(now, latency);
         self.admitted.entry.queued.store(u32::try_from(self.asked.len()).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Lets others see what the connection was about.
+    fn note(&self, now: Millis, latency: Latency) {
+        self.admitted.entry.talk.on_replies(now, self.conn.granted(), self.conn.latest(), latency);
     }
 
     /// Hands events to the loop and bytes to the client.

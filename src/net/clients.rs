@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ use tracing::{debug, warn};
 use super::client;
 use super::facts::Asker;
 use super::stats::Stats;
+use super::talk::Talk;
 use super::words::Lexicon;
-use crate::base::{ConnId, Millis, Zxid};
+use crate::base::{ConnId, Millis, Now, Zxid};
 use crate::config::Connections;
 use crate::replica::conn::Service;
 use crate::replica::event::{Closing, Event, ToClient};
@@ -37,6 +38,9 @@ const MAILBOX_MAX: usize = 4096;
 const MAILBOX_BYTES_MAX: usize = 64 << 20;
 /// Pause after accepting went wrong, so that a lack of descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// ZooKeeper's mask at the start: client requests, server packets, sessions, warnings.
+const TRACE_MASK: i64 = 306;
 
 /// What every connection shares.
 pub struct Shared {
@@ -54,6 +58,8 @@ pub struct Shared {
     pub asker: Asker,
     /// The monotonic clock.
     pub clock: fn() -> Millis,
+    /// Both clocks, for times that people read.
+    pub now: fn() -> Now,
     /// Every task is waited for at the end.
     pub tasks: TaskTracker,
     /// Ends everything.
@@ -68,6 +74,8 @@ pub struct Clients {
     is_draining: AtomicBool,
     is_quiet: AtomicBool,
     next: AtomicU64,
+    /// What `stmk` sets and `gtmk` tells.
+    trace_mask: AtomicI64,
     open: Mutex<HashMap<ConnId, Arc<Entry>>>,
     per_address: Mutex<HashMap<IpAddr, u32>>,
 }
@@ -88,6 +96,8 @@ pub struct Entry {
     pub sent: AtomicU64,
     /// Requests in progress.
     pub queued: AtomicU32,
+    /// Since when it is there, and what was said.
+    pub talk: Talk,
 }
 
 impl Clients {
@@ -99,6 +109,7 @@ impl Clients {
             is_draining: AtomicBool::new(false),
             is_quiet: AtomicBool::new(false),
             next: AtomicU64::new(1),
+            trace_mask: AtomicI64::new(TRACE_MASK),
             open: Mutex::default(),
             per_address: Mutex::default(),
         })
@@ -181,10 +192,29 @@ impl Clients {
     }
 
     /// Every connection, in the order in which they came.
-    pub fn entries(&self) -> Vec<Arc<Entry>> {
+    pub fn entries(&self) -> Vec<(ConnId, Arc<Entry>)> {
         let mut entries: Vec<_> = self.open().iter().map(|(id, entry)| (*id, Arc::clone(entry))).collect();
         entries.sort_by_key(|(id, _)| *id);
-        entries.into_iter().map(|(_, entry)| entry).collect()
+        entries
+    }
+
+    /// The mask of ZooKeeper's trace log. There is no such log here: clients that set it read it back.
+    pub fn trace_mask(&self) -> i64 {
+        self.trace_mask.load(Relaxed)
+    }
+
+    /// Replaces that mask.
+    pub fn set_trace_mask(&self, mask: i64) {
+        self.trace_mask.store(mask, Relaxed);
+    }
+
+    /// Begins to count anew on every connection.
+    pub fn reset_connections(&self) {
+        for (_, entry) in self.entries() {
+            entry.received.store(0, Relaxed);
+            entry.sent.store(0, Relaxed);
+            entry.talk.reset();
+        }
     }
 
     /// How many connections there are.
@@ -222,6 +252,7 @@ impl Clients {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             queued: AtomicU32::new(0),
+            talk: Talk::new((self.shared.now)()),
         });
         self.open().insert(id, Arc::clone(&entry));
         Some((Admitted { id, entry, clients: Arc::clone(self) }, told))

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::base::{Ensemble, Epochs, Millis, ServerId, Zxid};
+use crate::base::{Ensemble, Epochs, Millis, ServerId, SessionId, Zxid};
 use crate::tree::NamespaceQuotas;
 use crate::zab::effects::Status;
 
@@ -94,11 +94,16 @@ pub struct Learner {
     pub lag: u64,
 }
 
+/// Live sessions by the moment at which they expire, on the monotonic clock.
+pub type Expiries = Vec<(Millis, Vec<SessionId>)>;
+
 /// What the loop is asked.
 #[derive(Debug)]
 pub enum Question {
     /// What it knows.
     Facts(oneshot::Sender<Facts>),
+    /// When which sessions expire; `None` where another server's clock decides.
+    Expiries(oneshot::Sender<Option<Expiries>>),
     /// To hand leadership over to this voter; `None` for the one that is most level.
     Transfer(Option<ServerId>, oneshot::Sender<Result<ServerId, String>>),
 }
@@ -120,6 +125,13 @@ impl Asker {
         let (answer, answered) = oneshot::channel();
         self.questions.try_send(Question::Facts(answer)).ok()?;
         timeout(ANSWER_WAIT, answered).await.ok()?.ok()
+    }
+
+    /// When which sessions expire; `None` where another server's clock decides, or if the loop does not answer.
+    pub async fn expiries(&self) -> Option<Expiries> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.try_send(Question::Expiries(answer)).ok()?;
+        timeout(ANSWER_WAIT, answered).await.ok()?.ok()?
     }
 
     /// Hands leadership over, and tells who leads then; `None` if the loop does not answer.

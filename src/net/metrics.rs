@@ -11,7 +11,8 @@
 use std::fmt::Write as _;
 
 use super::facts::Facts;
-use super::stats::{Stats, Summary};
+use super::stats::{Counted, Stats};
+use crate::base::meter::Summary;
 use crate::tree::NamespaceQuotas;
 use crate::zab::effects::Status;
 
@@ -41,6 +42,16 @@ pub enum Value {
     Basic(Measured),
     /// The same, and its distribution.
     Advanced(Measured),
+}
+
+impl Value {
+    fn of(counted: Counted<'_>) -> Value {
+        match counted {
+            Counted::Counter(counter) => Value::Counter(counter.count()),
+            Counted::Basic(summary) => Value::Basic(measured(summary)),
+            Counted::Advanced(summary) => Value::Advanced(measured(summary)),
+        }
+    }
 }
 
 /// What was measured so far.
@@ -83,38 +94,10 @@ pub fn collect(facts: &Facts, stats: &Stats, connections: usize, descriptors: De
     let mut metrics = gauges(facts, stats, connections, descriptors);
     metrics.extend(of_leader(facts, stats));
     metrics.extend(of_quotas(facts));
-    let counter =
-        |name, counter: &super::stats::Counter| Metric { name, value: Value::Counter(counter.count()) };
-    metrics.extend([
-        counter("bytes_received_count", &stats.bytes_received),
-        counter("cnxn_closed_without_zk_server_running", &stats.closed_not_serving),
-        counter("connection_drop_count", &stats.connections_dropped),
-        counter("connection_rejected", &stats.connections_rejected),
-        counter("connection_request_count", &stats.connection_requests),
-        counter("diff_count", &stats.diffs_sent),
-        counter("fsync_threshold_exceed_count", &stats.syncs_slow),
-        counter("looking_count", &stats.looking),
-        counter("proposal_count", &stats.proposals),
-        counter("response_bytes", &stats.response_bytes),
-        counter("sessionless_connections_expired", &stats.sessionless_expired),
-        counter("snap_count", &stats.snapshots_sent),
-    ]);
     let commits = stats.proposals.count().saturating_sub(facts.proposals_open);
     metrics.push(Metric { name: "commit_count", value: Value::Counter(commits) });
-    let basic = |name, summary| Metric { name, value: Value::Basic(measured(summary)) };
-    metrics.extend([
-        basic("dbinittime", &stats.load_time),
-        basic("election_time", &stats.election_time),
-        basic("fsynctime", &stats.sync_time),
-        basic("snapshottime", &stats.snapshot_time),
-        basic("startup_txns_loaded", &stats.load_txns),
-        basic("unavailable_time", &stats.unavailable_time),
-    ]);
-    let advanced = |name, summary| Metric { name, value: Value::Advanced(measured(summary)) };
-    metrics.extend([
-        advanced("readlatency", &stats.read_latency),
-        advanced("updatelatency", &stats.update_latency),
-    ]);
+    metrics
+        .extend(stats.named().into_iter().map(|(name, counted)| Metric { name, value: Value::of(counted) }));
     metrics
 }
 

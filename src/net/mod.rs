@@ -9,6 +9,7 @@
 //! Not here: what an event does (`replica`), which effects there are to perform (`server`).
 
 pub mod admin;
+pub mod census;
 mod client;
 pub mod clients;
 pub mod dial;
@@ -18,4 +19,5 @@ pub mod health;
 pub mod metrics;
 pub mod quorum;
 pub mod stats;
+pub mod talk;
 pub mod words;

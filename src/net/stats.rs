@@ -1,216 +1,110 @@
 //! What is counted while a server runs, for the words, the admin port and the metrics.
 //!
-//! In: events of the sockets and of the disk. Out: counters and summaries under ZooKeeper's names.
+//! In: events of the sockets, of the loop and of the disk. Out: counters and summaries under ZooKeeper's names.
 //!
 //! Always true:
-//! * counting never waits: every number is an atomic of its own.
+//! * what has a name of ZooKeeper means what it means there.
 //!
-//! Not here: what the replica knows itself (`facts`), the text forms (`words`, `server::metrics`).
+//! Not here: what the replica counts itself (`replica::meters`), the text forms (`metrics`).
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use crate::base::meter::{Counter, Sizes, Summary};
 
-/// Buckets for each power of two: the error of a quantile is below 1/8.
-const BUCKETS_PER_POWER: u64 = 8;
-/// Buckets of a summary, enough for every 64-bit number.
-const BUCKETS: usize = (BUCKETS_PER_POWER as usize) * 62;
+/// A summary that is told without a distribution in `mntr`.
+pub type Basic = Summary;
+/// A summary that is told with its distribution.
+pub type Advanced = Summary;
 
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds to it.
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Relaxed);
-    }
-
-    /// What it has come to.
-    pub fn count(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
+/// One of the numbers, with what it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Counted<'a> {
+    /// It only grows.
+    Counter(&'a Counter),
+    /// Measured, told without its distribution in `mntr`.
+    Basic(&'a Summary),
+    /// Measured, told with its distribution.
+    Advanced(&'a Summary),
 }
 
-/// Count, sum, extremes and distribution of a measured value.
-#[derive(Debug)]
-pub struct Summary {
-    count: AtomicU64,
-    sum: AtomicU64,
-    min: AtomicU64,
-    max: AtomicU64,
-    buckets: Vec<AtomicU64>,
-}
-
-impl Default for Summary {
-    fn default() -> Summary {
-        Summary {
-            count: AtomicU64::new(0),
-            sum: AtomicU64::new(0),
-            min: AtomicU64::new(u64::MAX),
-            max: AtomicU64::new(0),
-            buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
+macro_rules! stats {
+    (named { $($(#[$doc:meta])* $field:ident: $kind:ident = $name:literal,)* }
+     others { $($(#[$other_doc:meta])* $other:ident: $type:ident,)* }) => {
+        /// Everything that is counted outside of the replica. Times are in ms unless their name says otherwise.
+        #[derive(Debug, Default)]
+        pub struct Stats {
+            $($(#[$doc])* pub $field: $kind,)*
+            $($(#[$other_doc])* pub $other: $type,)*
         }
-    }
-}
 
-impl Summary {
-    /// Takes one value in.
-    pub fn observe(&self, value: u64) {
-        self.observe_many(value, 1);
-    }
+        impl Stats {
+            /// Every number that is told under one name.
+            pub fn named(&self) -> Vec<(&'static str, Counted<'_>)> {
+                vec![$(($name, Counted::$kind(&self.$field)),)*]
+            }
 
-    /// Takes the same value in several times.
-    pub fn observe_many(&self, value: u64, times: u64) {
-        self.count.fetch_add(times, Relaxed);
-        self.sum.fetch_add(value.saturating_mul(times), Relaxed);
-        self.min.fetch_min(value, Relaxed);
-        self.max.fetch_max(value, Relaxed);
-        self.buckets[bucket_of(value)].fetch_add(times, Relaxed);
-    }
-
-    /// How many values were taken in.
-    pub fn count(&self) -> u64 {
-        self.count.load(Relaxed)
-    }
-
-    /// Their sum.
-    pub fn sum(&self) -> u64 {
-        self.sum.load(Relaxed)
-    }
-
-    /// The least; 0 before the first.
-    pub fn min(&self) -> u64 {
-        if self.count() == 0 { 0 } else { self.min.load(Relaxed) }
-    }
-
-    /// The largest; 0 before the first.
-    pub fn max(&self) -> u64 {
-        self.max.load(Relaxed)
-    }
-
-    /// The average; 0 before the first.
-    pub fn average(&self) -> f64 {
-        let count = self.count();
-        if count == 0 { 0.0 } else { self.sum() as f64 / count as f64 }
-    }
-
-    /// The value that this share of the values, in 1,000, does not pass; 0 before the first.
-    pub fn quantile(&self, per_mille: u64) -> u64 {
-        let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
-        let wanted = counts.iter().sum::<u64>() * per_mille / 1000;
-        let mut seen = 0;
-        for (bucket, count) in counts.iter().enumerate() {
-            seen += count;
-            if seen > wanted {
-                return least_of(bucket).min(self.max());
+            /// Begins to count anew.
+            pub fn reset(&self) {
+                $(self.$field.reset();)*
+                $(self.$other.reset();)*
             }
         }
-        self.max()
-    }
+    };
 }
 
-/// Values below 8 have buckets of their own; above, each power of two has 8.
-fn bucket_of(value: u64) -> usize {
-    let power = u64::from(value.checked_ilog2().unwrap_or(0));
-    if power < 3 {
-        return value as usize;
-    }
-    let within = (value >> (power - 3)) & (BUCKETS_PER_POWER - 1);
-    ((power - 2) * BUCKETS_PER_POWER + within) as usize
-}
-
-/// The least value of a bucket.
-fn least_of(bucket: usize) -> u64 {
-    let bucket = bucket as u64;
-    if bucket < BUCKETS_PER_POWER {
-        return bucket;
-    }
-    let (power, within) = (bucket / BUCKETS_PER_POWER + 2, bucket % BUCKETS_PER_POWER);
-    (BUCKETS_PER_POWER + within) << (power - 3)
-}
-
-/// Last, least and largest of a size in bytes; -1 before the first.
-#[derive(Debug)]
-pub struct Sizes {
-    last: AtomicI64,
-    min: AtomicI64,
-    max: AtomicI64,
-}
-
-impl Default for Sizes {
-    fn default() -> Sizes {
-        Sizes { last: AtomicI64::new(-1), min: AtomicI64::new(-1), max: AtomicI64::new(-1) }
-    }
-}
-
-impl Sizes {
-    /// Takes one size in.
-    pub fn observe(&self, bytes: usize) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.last.store(bytes, Relaxed);
-        self.max.fetch_max(bytes, Relaxed);
-        let least = |min: i64| (min < 0 || bytes < min).then_some(bytes);
-        let _ = self.min.fetch_update(Relaxed, Relaxed, least); // it is an error only if nothing was to do
-    }
-
-    /// Last, least and largest.
-    pub fn all(&self) -> [i64; 3] {
-        [self.last.load(Relaxed), self.min.load(Relaxed), self.max.load(Relaxed)]
-    }
-}
-
-/// Everything that is counted outside of the replica. Times are in ms.
-#[derive(Debug, Default)]
-pub struct Stats {
-    /// Requests and words from clients.
-    pub packets_received: Counter,
-    /// Replies and watch events to clients.
-    pub packets_sent: Counter,
+stats! {
+named {
     /// Bytes from clients.
-    pub bytes_received: Counter,
+    bytes_received: Counter = "bytes_received_count",
     /// Bytes to clients.
-    pub response_bytes: Counter,
-    /// Sizes of what was written to clients at once.
-    pub response_sizes: Sizes,
-    /// Time from a request's arrival to its reply.
-    pub latency: Summary,
-    /// The same, of requests that change nothing.
-    pub read_latency: Summary,
+    response_bytes: Counter = "response_bytes",
+    /// The time of requests that change nothing, from arrival to reply.
+    read_latency: Advanced = "readlatency",
     /// The same, of requests that change something.
-    pub update_latency: Summary,
+    update_latency: Advanced = "updatelatency",
     /// Connect requests.
-    pub connection_requests: Counter,
+    connection_requests: Counter = "connection_request_count",
     /// Connections turned away by a limit.
-    pub connections_rejected: Counter,
+    connections_rejected: Counter = "connection_rejected",
     /// Connections that this server closed.
-    pub connections_dropped: Counter,
+    connections_dropped: Counter = "connection_drop_count",
     /// Connections closed because no session came.
-    pub sessionless_expired: Counter,
+    sessionless_expired: Counter = "sessionless_connections_expired",
     /// Connections closed since this server does not serve.
-    pub closed_not_serving: Counter,
+    closed_not_serving: Counter = "cnxn_closed_without_zk_server_running",
     /// Time of an fsync of the log.
-    pub sync_time: Summary,
+    sync_time: Basic = "fsynctime",
     /// Fsyncs that took longer than the limit for a warning.
-    pub syncs_slow: Counter,
+    syncs_slow: Counter = "fsync_threshold_exceed_count",
     /// Time of writing a snapshot.
-    pub snapshot_time: Summary,
+    snapshot_time: Basic = "snapshottime",
     /// Time of loading the data at the start.
-    pub load_time: Summary,
+    load_time: Basic = "dbinittime",
     /// Txns replayed at the start.
-    pub load_txns: Summary,
+    load_txns: Basic = "startup_txns_loaded",
     /// Times that this server began to look for a leader.
-    pub looking: Counter,
+    looking: Counter = "looking_count",
     /// Time from looking for a leader to having one.
-    pub election_time: Summary,
+    election_time: Basic = "election_time",
     /// Time without serving.
-    pub unavailable_time: Summary,
+    unavailable_time: Basic = "unavailable_time",
     /// Learners brought level by a snapshot.
-    pub snapshots_sent: Counter,
+    snapshots_sent: Counter = "snap_count",
     /// Learners brought level by a diff.
-    pub diffs_sent: Counter,
+    diffs_sent: Counter = "diff_count",
     /// Proposals made while leading.
-    pub proposals: Counter,
-    /// Sizes of these proposals.
-    pub proposal_sizes: Sizes,
+    proposals: Counter = "proposal_count",
+}
+others {
+    /// Requests and words from clients.
+    packets_received: Counter,
+    /// Replies and watch events to clients.
+    packets_sent: Counter,
+    /// Sizes of what was written to clients at once.
+    response_sizes: Sizes,
+    /// Time from a request's arrival to its reply.
+    latency: Summary,
+    /// Sizes of proposals made while leading.
+    proposal_sizes: Sizes,
+}
 }
 
 #[cfg(test)]
@@ -218,33 +112,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_holds_what_falls_into_it() {
-        for value in (0..2000).chain([u64::from(u32::MAX), u64::MAX / 2, u64::MAX]) {
-            let bucket = bucket_of(value);
-            assert!(least_of(bucket) <= value, "{value}");
-            assert!(bucket + 1 >= BUCKETS || least_of(bucket + 1) > value, "{value}");
-        }
-    }
-
-    #[test]
-    fn a_summary_tells_extremes_average_and_quantiles() {
-        let summary = Summary::default();
-        assert_eq!((summary.min(), summary.max(), summary.quantile(990)), (0, 0, 0));
-        for value in 1..=100 {
-            summary.observe(value);
-        }
-        assert_eq!((summary.count(), summary.sum(), summary.min(), summary.max()), (100, 5050, 1, 100));
-        assert!((44..=51).contains(&summary.quantile(500)), "{}", summary.quantile(500));
-        assert!((88..=100).contains(&summary.quantile(990)), "{}", summary.quantile(990));
-    }
-
-    #[test]
-    fn sizes_begin_at_minus_one() {
-        let sizes = Sizes::default();
-        assert_eq!(sizes.all(), [-1, -1, -1]);
-        for bytes in [7, 3, 5] {
-            sizes.observe(bytes);
-        }
-        assert_eq!(sizes.all(), [5, 3, 7]);
+    fn a_name_stands_once_and_a_reset_reaches_every_number() {
+        let stats = Stats::default();
+        stats.looking.add(1);
+        stats.sync_time.observe(7);
+        stats.proposal_sizes.observe(7);
+        stats.reset();
+        let is_empty = |counted| match counted {
+            Counted::Counter(counter) => counter.count() == 0,
+            Counted::Basic(summary) | Counted::Advanced(summary) => summary.count() == 0,
+        };
+        assert!(stats.named().into_iter().all(|(_, counted)| is_empty(counted)));
+        assert_eq!(stats.proposal_sizes.all(), [-1, -1, -1]);
+        let mut names: Vec<&str> = stats.named().into_iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
     }
 }

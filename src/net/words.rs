@@ -8,14 +8,20 @@
 //!
 //! Not here: reading and writing (`client`).
 
-use std::fmt::Write as _;
-use std::sync::atomic::Ordering::Relaxed;
+mod date;
+mod listing;
 
+use std::fmt::Write as _;
+
+use listing::Form;
+
+use super::census;
 use super::clients::Clients;
 use super::facts::Facts;
 use super::metrics::{self, Descriptors, decimal};
 use crate::base::{Ensemble, MemberRole};
 use crate::config::{Config, Mode, Words};
+use crate::watch::list::Summary;
 use crate::zab::effects::Status;
 
 /// The version of ZooKeeper whose behaviour this is; agents read the number at its start.
@@ -75,9 +81,9 @@ impl Lexicon {
         let dirs = format!(
             "dataDir={}\ndataDirSize={}\ndataLogDir={}\ndataLogSize={}\n",
             data.display(),
-            size_of(data),
+            census::size_of(data),
             log.display(),
-            size_of(log)
+            census::size_of(log)
         );
         let mut text = self.conf.replace('\0', &dirs);
         if let Some(lines) = &self.conf_ensemble {
@@ -96,18 +102,28 @@ pub fn find(first: [u8; 4]) -> Option<&'static str> {
     KNOWN.iter().find(|word| word.as_bytes() == first).copied()
 }
 
-/// The answer to a word.
-pub async fn answer(word: &'static str, clients: &Clients) -> String {
+/// How many bytes behind a word belong to it.
+pub fn argument_bytes(word: &str) -> usize {
+    if word == "stmk" { size_of::<i64>() } else { 0 }
+}
+
+/// The answer to a word, and to the bytes behind it.
+pub async fn answer(word: &'static str, argument: &[u8], clients: &Clients) -> String {
     let shared = &clients.shared;
-    let is_there = ["conf", "envi", "hash", "isro", "mntr", "ruok", "srvr", "stat"].contains(&word);
-    if !is_there || !shared.lexicon.allowed.allow(word) {
+    if !shared.lexicon.allowed.allow(word) {
         return format!("{word} is not executed because it is not in the whitelist.\n");
     }
-    if word == "ruok" {
-        return "imok".to_owned();
-    }
-    if word == "envi" {
-        return environment();
+    match word {
+        "ruok" => return "imok".to_owned(),
+        "envi" => return environment(),
+        "gtmk" => return clients.trace_mask().to_string(),
+        "stmk" => {
+            let Some(mask) = argument.first_chunk() else { return String::new() };
+            clients.set_trace_mask(i64::from_be_bytes(*mask));
+            return clients.trace_mask().to_string();
+        }
+        word if word == TELNET_INTERRUPT.1 => return String::new(),
+        _ => {}
     }
     let facts = shared.asker.ask().await.filter(|facts| facts.serves() || facts.is_read_only);
     let Some(facts) = facts else {
@@ -119,10 +135,33 @@ pub async fn answer(word: &'static str, clients: &Clients) -> String {
     };
     match word {
         "conf" => shared.lexicon.conf(&facts),
+        "cons" => format!("{}\n", listing::connections(clients, Form::Full)),
+        "crst" => {
+            clients.reset_connections();
+            "Connection stats reset.\n".to_owned()
+        }
+        "dirs" => {
+            let [data, log] = shared.lexicon.dirs.each_ref().map(|dir| census::size_of(dir));
+            format!("datadir_size: {data}\nlogdir_size: {log}\n")
+        }
+        "dump" => listing::dump(clients, shared.asker.expiries().await, (shared.now)()),
         "hash" => hash(&facts),
         "isro" => if facts.is_read_only { "ro" } else { "rw" }.to_owned(),
         "mntr" => mntr(&facts, clients),
-        "stat" => format!("{}{}\n{}", head(&facts), brief(clients), figures(&facts, clients)),
+        "srst" => {
+            shared.stats.reset();
+            "Server stats reset.\n".to_owned()
+        }
+        "stat" => {
+            let brief = listing::connections(clients, Form::Brief);
+            format!("{}Clients:\n{brief}\n{}", head(&facts), figures(&facts, clients))
+        }
+        "wchc" => listing::watches_by_session(clients),
+        "wchp" => listing::watches_by_path(clients),
+        "wchs" => {
+            let Summary { connections, paths, watches } = shared.service.watches.summary();
+            format!("{connections} connections watching {paths} paths\nTotal watches:{watches}\n")
+        }
         _ => head(&facts) + &figures(&facts, clients),
     }
 }
@@ -131,18 +170,6 @@ pub async fn answer(word: &'static str, clients: &Clients) -> String {
 fn head(facts: &Facts) -> String {
     let read_only = if facts.is_read_only { "READ-ONLY mode; serving only read-only clients\n" } else { "" };
     format!("Zookeeper version: {VERSION}\n{read_only}")
-}
-
-/// One line for each connection, below its heading.
-fn brief(clients: &Clients) -> String {
-    let mut text = "Clients:\n".to_owned();
-    for entry in clients.entries() {
-        let (queued, received, sent) =
-            (entry.queued.load(Relaxed), entry.received.load(Relaxed), entry.sent.load(Relaxed));
-        writeln!(text, " /{}[1](queued={queued},recved={received},sent={sent})", entry.from)
-            .expect("a string takes whatever is written");
-    }
-    text
 }
 
 /// What `srvr` and `stat` have in common.
@@ -244,12 +271,6 @@ fn membership(facts: &Facts) -> String {
         i32::from(role == Some(MemberRole::Observer)),
         facts.ensemble
     )
-}
-
-/// Bytes of the files below a directory.
-fn size_of(dir: &std::path::Path) -> u64 {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 #[cfg(test)]

@@ -76,11 +76,23 @@ pub struct Conn {
     in_loop: VecDeque<usize>,
     /// Their sum.
     in_loop_bytes: usize,
+    latest: Latest,
     /// When the loop was last told of traffic, and traffic since then.
     told: Millis,
     untold: Option<Millis>,
     out: Writer,
     events: Vec<Event>,
+}
+
+/// What a connection was about last, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latest {
+    /// The operation code asked for last, credentials left out; 0 before the first.
+    pub op: i32,
+    /// The client's last number that is not negative, as those of pings are; -1 before the first.
+    pub xid: i32,
+    /// The state that the last reply told of; `Zxid::NONE` before the first.
+    pub zxid: Zxid,
 }
 
 #[derive(Debug)]
@@ -112,6 +124,7 @@ impl Conn {
             born: now,
             in_loop: VecDeque::new(),
             in_loop_bytes: 0,
+            latest: Latest { op: 0, xid: -1, zxid: Zxid::NONE },
             told: now,
             untold: None,
             out: Writer::new(),
@@ -130,6 +143,11 @@ impl Conn {
             Phase::Open(granted) | Phase::Leaving(granted) => Some(granted),
             Phase::Handshake | Phase::Connecting(_) | Phase::Closing(_) => None,
         }
+    }
+
+    /// What it was about last.
+    pub fn latest(&self) -> Latest {
+        self.latest
     }
 
     /// Takes whole frames, without their lengths, in the order received. It takes the first, and each further one only
@@ -172,6 +190,7 @@ impl Conn {
                 self.in_loop_bytes -=
                     self.in_loop.pop_front().expect("every reply has a request in the loop");
                 self.drain(reply.state);
+                self.latest.zxid = reply.state;
                 self.out.raw(&reply.frame);
                 self.go_on(reply.then);
             }
@@ -270,6 +289,8 @@ impl Conn {
             panic!("only a connection that asked for a session is granted one");
         };
         self.told = now;
+        self.latest.op = Op::CreateSession.as_wire();
+        self.latest.xid = 0;
         let mut early = early.into_iter();
         while early.len() > 0 {
             self.on_frames(now, &mut early);
@@ -306,6 +327,8 @@ impl Conn {
         let is_of_connection = matches!(request, Ok(Request::Auth { .. } | Request::Sasl { .. }));
         if !is_of_connection {
             self.touch(now);
+            self.latest.op = header.op;
+            self.latest.xid = if header.xid < 0 { self.latest.xid } else { header.xid };
         }
         let ask = match request {
             Ok(request) => self.on_known(request, frame),
@@ -398,6 +421,7 @@ impl Conn {
         };
         let Answer { header, response, then } = read::answer(tree, &caller, xid, local);
         self.drain(tree.zxid());
+        self.latest.zxid = tree.zxid();
         encode_reply(header, &response, &mut self.out);
         self.go_on(then);
     }

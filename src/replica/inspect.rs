@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::machine::{Replica, Role};
-use crate::base::{Ensemble, Epochs, SessionId, Zxid};
+use crate::base::{Ensemble, Epochs, Millis, SessionId, Zxid};
 use crate::tree::Tree;
 use crate::zab::{Status, ZabInspect};
 
@@ -100,6 +100,13 @@ impl Replica {
             outstanding_count,
             quota_refusals: self.quota_refusals.clone(),
         })
+    }
+
+    /// Live sessions by the moment at which they expire; `None` where the leader's clock decides.
+    pub fn expiries(&self) -> Option<Vec<(Millis, Vec<SessionId>)>> {
+        let Role::Leading(leading) = &self.role else { return None };
+        let expiries = leading.tracker.expiries();
+        Some(expiries.map(|(at, sessions)| (at, sessions.iter().copied().collect())).collect())
     }
 
     /// The replicated sessions that live on the leader's clock; empty elsewhere.

@@ -100,6 +100,7 @@ impl Loop {
                     let age = clock::mono().since(self.edge.status.1);
                     drop(answer.send(picture::facts(self.id, &self.replica, age))); // who asked may have gone
                 }
+                Some(Question::Expiries(answer)) => drop(answer.send(self.replica.expiries())),
                 Some(Question::Transfer(to, answer)) => {
                     self.edge.transfers.push(answer);
                     self.step(Event::Transfer(to));

@@ -174,6 +174,7 @@ impl Start {
             lexicon: Lexicon::new(config),
             asker: Asker::new(questions),
             clock: clock::mono,
+            now: clock::now,
             tasks: self.tasks.clone(),
             stop: self.end.clone(),
         });

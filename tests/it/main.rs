@@ -6,6 +6,7 @@ mod local;
 mod manifests;
 #[cfg(feature = "operator")]
 mod objects;
+mod operations;
 mod server;
 mod tidy;
 mod tools;

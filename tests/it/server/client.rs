@@ -49,13 +49,37 @@ impl Client {
 
     /// The error code of a create with an open ACL.
     pub fn create(&mut self, path: &str, data: &[u8]) -> i32 {
+        self.create_with_flags(path, data, 0)
+    }
+
+    /// The error code of a create of an ephemeral node.
+    pub fn create_ephemeral(&mut self, path: &str) -> i32 {
+        self.create_with_flags(path, b"", 1)
+    }
+
+    /// The error code of a write of data over any version.
+    pub fn set(&mut self, path: &str, data: &[u8]) -> i32 {
+        let mut body = buffer(path.as_bytes());
+        body.extend(buffer(data));
+        body.extend((-1i32).to_be_bytes());
+        self.ask(5, &body).0
+    }
+
+    /// Watches a node for its data and its end.
+    pub fn watch(&mut self, path: &str) {
+        let mut body = buffer(path.as_bytes());
+        body.push(1);
+        self.ask(3, &body);
+    }
+
+    fn create_with_flags(&mut self, path: &str, data: &[u8], flags: i32) -> i32 {
         let mut body = buffer(path.as_bytes());
         body.extend(buffer(data));
         body.extend(1i32.to_be_bytes());
         body.extend(31i32.to_be_bytes());
         body.extend(buffer(b"world"));
         body.extend(buffer(b"anyone"));
-        body.extend(0i32.to_be_bytes());
+        body.extend(flags.to_be_bytes());
         self.ask(1, &body).0
     }
 
@@ -94,7 +118,10 @@ impl Client {
         request.extend(op.to_be_bytes());
         request.extend(body);
         self.send(&request);
-        let answer = self.receive();
+        let mut answer = self.receive();
+        while answer[..4] == (-1i32).to_be_bytes() {
+            answer = self.receive(); // a watch event
+        }
         assert_eq!(answer[..4], self.xid.to_be_bytes());
         (i32::from_be_bytes(answer[12..16].try_into().unwrap()), answer[16..].to_vec())
     }
