@@ -50,6 +50,8 @@ pub(super) struct Leader {
     promised: BTreeSet<ServerId>,
     promised_max: Epoch,
     epoch_acks: BTreeSet<ServerId>,
+    /// Voters that hold more than this server: they cannot follow it.
+    ahead: BTreeSet<ServerId>,
     new_leader_acks: BTreeSet<ServerId>,
     next_guest: i64,
     last_proposed: Zxid,
@@ -99,6 +101,7 @@ impl Leader {
             promised: BTreeSet::from([shared.id()]),
             promised_max: shared.epochs.accepted,
             epoch_acks: BTreeSet::new(),
+            ahead: BTreeSet::new(),
             new_leader_acks: BTreeSet::new(),
             next_guest: -1,
             last_proposed: Zxid::ZERO,
@@ -315,20 +318,30 @@ impl Leader {
         from: ServerId,
         notification: &Notification,
     ) -> Option<Role> {
-        let is_early = shared.now.mono.since(self.since) < DISLOYAL_AFTER_MS;
         let is_here = self.learners.values().any(|learner| learner.id == from);
-        if self.phase == Phase::Serving || is_early || is_here || notification.state != PeerState::Looking {
+        let is_disloyal = !self.is_early(shared) && !is_here && notification.state == PeerState::Looking;
+        if self.phase == Phase::Serving || !is_disloyal || self.may_find_quorum(shared) {
             return None;
         }
-        // Servers that are away count for nothing: whoever waits for them waits for the whole initLimit.
-        let known = self.learners.values().filter(|learner| learner.is_known());
-        let here = known.map(|learner| learner.id).chain([shared.id()]).collect();
-        let has_quorum = shared.membership.is_quorum(&here);
-        if has_quorum {
-            None
+        Some(self.resign(shared, "no quorum connects, and a voter elects anew"))
+    }
+
+    /// Whether voters may still be on their way because this server was elected a moment ago.
+    fn is_early(&self, shared: &Shared) -> bool {
+        shared.now.mono.since(self.since) < DISLOYAL_AFTER_MS
+    }
+
+    /// Whether the voters that do not hold more than this server can be a quorum. After a while those that are away
+    /// count for nothing: whoever waits for them waits for the whole initLimit.
+    fn may_find_quorum(&self, shared: &Shared) -> bool {
+        let mut able = if self.is_early(shared) {
+            shared.membership.voters()
         } else {
-            Some(self.resign(shared, "no quorum connects, and a voter elects anew"))
-        }
+            let known = self.learners.values().filter(|learner| learner.is_known());
+            known.map(|learner| learner.id).chain([shared.id()]).collect()
+        };
+        able.retain(|id| !self.ahead.contains(id));
+        shared.membership.is_quorum(&able)
     }
 
     fn link_of(&self, id: ServerId) -> Option<LinkId> {

@@ -4,6 +4,8 @@
 //!
 //! Always true:
 //! * LEADERINFO leaves after the leader's own promise is durable;
+//! * every quorum is one of the membership in force and, if another is proposed, of that too: the leader may hold the
+//!   reconfig as its history's end, and commits it with the epoch;
 //! * a learner is sent committed history, then NEWLEADER; what is proposed meanwhile follows after UPTODATE, so that
 //!   no learner sees a proposal or commit between the two.
 //!
@@ -67,7 +69,7 @@ impl Leader {
         learner.stage = Stage::Greeted;
         match self.phase {
             Phase::Discovering => {
-                if shared.membership.current().is_voter(id) {
+                if shared.membership.is_voter(id) {
                     self.promised.insert(id);
                     self.promised_max = self.promised_max.max(accepted);
                 } else if accepted.0.saturating_sub(self.promised_max.0) <= GUEST_EPOCHS_MAX {
@@ -120,7 +122,9 @@ impl Leader {
                 if let Some(epoch) = current {
                     if is_ahead((epoch, last), self.summary) {
                         self.drop_learner(shared, link, "it holds more than this leader");
-                        return None;
+                        self.ahead.insert(id);
+                        let is_hopeless = !self.may_find_quorum(shared);
+                        return is_hopeless.then(|| self.resign(shared, "too many voters hold more"));
                     }
                     if last != Zxid::NONE {
                         self.epoch_acks.insert(id);
@@ -138,7 +142,7 @@ impl Leader {
     /// Goes on to the next phase as soon as its condition holds.
     pub(super) fn advance(&mut self, shared: &mut Shared) -> Option<Role> {
         let me = shared.id();
-        if self.phase == Phase::Discovering && shared.membership.current().is_quorum(&self.promised) {
+        if self.phase == Phase::Discovering && shared.membership.is_quorum(&self.promised) {
             if self.promised_max >= Epoch::MAX {
                 return Some(self.resign(shared, "the epochs are used up: the ensemble has to be made anew"));
             }
@@ -158,7 +162,7 @@ impl Leader {
                 self.epoch_acks.insert(me);
             }
             let is_accepted = self.epoch_acks.contains(&me);
-            if is_accepted && shared.membership.current().is_quorum(&self.epoch_acks) {
+            if is_accepted && shared.membership.is_quorum(&self.epoch_acks) {
                 self.on_epoch_accepted(shared);
             }
         }

@@ -25,6 +25,18 @@ struct Solo {
 impl Solo {
     /// Server 1 of a membership, with an empty disk.
     fn new(current: Ensemble) -> Solo {
+        Solo::on_disk(current, Disk::default())
+    }
+
+    /// Server 1 of a membership, with a disk of epoch 1 that holds one txn.
+    fn holding(current: Ensemble, proposal: Proposal) -> Solo {
+        let mut disk = Disk::default();
+        (disk.epochs.accepted, disk.epochs.current) = (Epoch(1), Epoch(1));
+        disk.log.push_back((proposal.zxid, proposal.txn));
+        Solo::on_disk(current, disk)
+    }
+
+    fn on_disk(current: Ensemble, mut disk: Disk) -> Solo {
         let settings = Settings {
             id: id(1),
             tick: Millis(TICK),
@@ -37,7 +49,7 @@ impl Solo {
             ensemble_id: None,
         };
         let now = Now { mono: Millis(1_000), wall_ms: 0 };
-        let zab = Zab::new(now, settings, current, None, Disk::default().recovered(), 1);
+        let zab = Zab::new(now, settings, current, None, disk.recovered(), 1);
         let mut solo = Solo { zab, now: 1_000, sent: Vec::new(), dropped: Vec::new() };
         solo.tell(Input::Tick);
         solo
@@ -77,6 +89,42 @@ impl Solo {
 
     fn version(&self) -> Zxid {
         self.zab.ensemble().version
+    }
+
+    /// A voter looks for a leader, in round 1.
+    fn hear_vote(&mut self, from: i64, leader: i64, zxid: Zxid) {
+        let vote = Vote { leader: id(leader), zxid, round: 1, epoch: zxid.epoch().0.into() };
+        let notification = Notification { state: PeerState::Looking, vote, version: 2, config: None };
+        self.tell(Input::Vote(id(from), notification));
+    }
+
+    /// All these elect it.
+    fn be_elected(&mut self, by: &[i64]) {
+        let last = self.zab.inspect().last_logged;
+        for from in by {
+            self.hear_vote(*from, 1, last);
+        }
+        assert_eq!(self.zab.status(), Status::Discovering);
+    }
+
+    /// A voter dials; its link has its number.
+    fn greeted_by(&mut self, n: i64) {
+        let link = LinkId(n as u64);
+        self.tell(Input::LinkUp { link, dialed: None });
+        let (accepted, config_version) = (Epoch(1), Some(Zxid::ZERO));
+        let mark = Some(Mark { ensemble_id: None });
+        let info = Packet::LearnerInfo { observer: false, accepted, id: Some(id(n)), config_version, mark };
+        self.tell(Input::Packet(link, info));
+    }
+
+    /// A voter accepts the epoch and tells what it holds.
+    fn accepted_by(&mut self, n: i64, last: Zxid) {
+        let packet = Packet::AckEpoch { current: Some(last.epoch()), last };
+        self.tell(Input::Packet(LinkId(n as u64), packet));
+    }
+
+    fn has_sent(&self, what: impl Fn(&Packet) -> bool) -> bool {
+        self.sent.iter().any(what)
     }
 }
 
@@ -203,4 +251,47 @@ fn a_round_that_is_no_count_is_not_taken_over() {
     }
     assert_eq!(solo.zab.inspect().round, 1);
     solo.follow(None);
+}
+
+/// A reconfig at the end of the leader's history is committed with the epoch, so that the membership that it proposes
+/// has a say in the epoch.
+#[test]
+fn an_epoch_needs_a_quorum_of_the_proposed_membership_too() {
+    let (_, proposal) = reconfig(zxid(1)); // of 1, 2 and 3 into 1, 2, 3 and 4
+    let mut solo = Solo::holding(ensemble(&[1, 2, 3], &[]), proposal);
+    solo.be_elected(&[2, 3, 4]);
+    let is_invited = |solo: &Solo| solo.has_sent(|packet| matches!(packet, Packet::LeaderInfo { .. }));
+    let is_synced = |solo: &Solo| solo.has_sent(|packet| matches!(packet, Packet::Diff(_)));
+    solo.greeted_by(2);
+    assert!(!is_invited(&solo), "1 and 2 are no quorum of the proposed membership");
+    solo.greeted_by(4);
+    assert!(is_invited(&solo));
+    solo.accepted_by(2, zxid(1));
+    assert!(!is_synced(&solo), "1 and 2 are no quorum of the proposed membership");
+    solo.accepted_by(4, zxid(1));
+    assert!(is_synced(&solo));
+}
+
+#[test]
+fn a_leader_gives_up_at_once_when_those_who_do_not_hold_more_can_be_no_quorum() {
+    let mut solo = Solo::new(ensemble(&[1, 2, 3], &[]));
+    solo.be_elected(&[2, 3]);
+    for n in [2, 3] {
+        solo.greeted_by(n);
+    }
+    solo.accepted_by(2, zxid(1));
+    assert_eq!(solo.dropped, vec![LinkId(2)]);
+    assert_eq!(solo.zab.status(), Status::Discovering, "3 may follow");
+    solo.accepted_by(3, zxid(1));
+    assert_eq!(solo.zab.status(), Status::Looking);
+}
+
+#[test]
+fn a_leader_gives_up_at_once_when_who_does_not_hold_more_has_been_away_for_a_while() {
+    let mut solo = Solo::new(ensemble(&[1, 2, 3], &[]));
+    solo.be_elected(&[2, 3]);
+    solo.greeted_by(2);
+    solo.now += 700;
+    solo.accepted_by(2, zxid(1));
+    assert_eq!(solo.zab.status(), Status::Looking);
 }
