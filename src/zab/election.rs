@@ -238,6 +238,10 @@ impl Campaign {
         } else if is_better(shared, vote, self.proposal) {
             self.proposal = vote;
             self.broadcast(shared);
+        } else if is_better(shared, self.proposal, vote) {
+            // The sender does not know this proposal: it still followed when that was told, and answered with its
+            // leader. It must not wait until it is told again.
+            shared.notify(from, PeerState::Looking, self.proposal);
         }
         self.received.insert(from, ballot);
         self.count(shared)

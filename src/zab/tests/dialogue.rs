@@ -19,6 +19,7 @@ struct Solo {
     zab: Zab,
     now: u64,
     sent: Vec<Packet>,
+    votes: Vec<(ServerId, Notification)>,
     dropped: Vec<LinkId>,
 }
 
@@ -50,7 +51,7 @@ impl Solo {
         };
         let now = Now { mono: Millis(1_000), wall_ms: 0 };
         let zab = Zab::new(now, settings, current, None, disk.recovered(), 1);
-        let mut solo = Solo { zab, now: 1_000, sent: Vec::new(), dropped: Vec::new() };
+        let mut solo = Solo { zab, now: 1_000, sent: Vec::new(), votes: Vec::new(), dropped: Vec::new() };
         solo.tell(Input::Tick);
         solo
     }
@@ -64,7 +65,8 @@ impl Solo {
                 Effect::Write(seq, _) => written = Some(seq),
                 Effect::Send(_, packet) => self.sent.push(packet),
                 Effect::DropLink(link) => self.dropped.push(link),
-                Effect::Vote(..) | Effect::Dial(_) | Effect::News(_) => {}
+                Effect::Vote(to, notification) => self.votes.push((to, notification)),
+                Effect::Dial(_) | Effect::News(_) => {}
             }
         }
         if let Some(seq) = written {
@@ -294,4 +296,19 @@ fn a_leader_gives_up_at_once_when_who_does_not_hold_more_has_been_away_for_a_whi
     solo.now += 700;
     solo.accepted_by(2, zxid(1));
     assert_eq!(solo.zab.status(), Status::Looking);
+}
+
+/// It may have followed still when the better vote was told, so that nobody tells it again for a while.
+#[test]
+fn a_voter_with_a_worse_vote_is_told_the_better_one_at_once() {
+    let proposal = Proposal { zxid: zxid(1), txn: txn(zxid(1), 5, b"x") };
+    let mut solo = Solo::holding(ensemble(&[1, 2, 3], &[]), proposal);
+    solo.votes.clear();
+    solo.hear_vote(2, 2, Zxid::ZERO);
+    let told: Vec<(ServerId, PeerState, ServerId)> =
+        solo.votes.iter().map(|(to, told)| (*to, told.state, told.vote.leader)).collect();
+    assert_eq!(told, vec![(id(2), PeerState::Looking, id(1))]);
+    solo.votes.clear();
+    solo.hear_vote(2, 1, zxid(1));
+    assert_eq!(solo.votes, vec![], "an agreement needs no answer");
 }

@@ -44,6 +44,24 @@ fn a_killed_leader_is_replaced_at_once() {
     assert_eq!(world.leader(), Some(id(2)));
 }
 
+/// Whoever notices first tells the other, which still follows then.
+#[test]
+fn a_killed_leader_is_replaced_at_once_whoever_notices_first() {
+    for (first, second) in [(1, 2), (2, 1)] {
+        let mut world = World::started(21, &[1, 2, 3], &[]);
+        world.settle(&[1, 2, 3], 2_000);
+        let ends = world.links.iter().filter(|(_, end)| end.peer_owner == id(3));
+        let ends: Vec<(LinkId, ServerId)> = ends.map(|(link, end)| (*link, end.owner)).collect();
+        world.crash(id(3), Crash::PowerLoss);
+        for (link, node) in ends {
+            let after = if node == id(first) { 1 } else { 15 };
+            world.at(world.now + after, Event::LinkDown { node, link });
+        }
+        let gap = world.run_until(2_000, |world| world.leader().is_some());
+        assert!(gap <= 100, "{gap} ms without a leader when {first} notices before {second}");
+    }
+}
+
 #[test]
 fn a_leader_that_loses_power_is_missed_after_a_second() {
     let mut world = World::started(3, &[1, 2, 3], &[]);
