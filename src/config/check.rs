@@ -283,6 +283,9 @@ impl Checker<'_> {
             ttl_nodes: self.flag("extendedTypesEnabled").unwrap_or(false),
             enforce_quota: self.flag("enforceQuota").unwrap_or(false),
             reap_every: self.millis("znode.container.checkIntervalMs", 60_000),
+            reap_per_minute_max: self.number("znode.container.maxPerMinute", 10_000, 1..=u32::MAX),
+            reap_unused_after: Some(self.millis("znode.container.maxNeverUsedIntervalMs", 0))
+                .filter(|after| *after > Millis(0)),
         }
     }
 

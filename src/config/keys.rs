@@ -90,6 +90,8 @@ const USED: &[&str] = &[
     "txnLogSizeLimitInKb",
     "version",
     "znode.container.checkIntervalMs",
+    "znode.container.maxNeverUsedIntervalMs",
+    "znode.container.maxPerMinute",
 ];
 
 const TLS: &[&str] = &[
@@ -231,8 +233,6 @@ const NO_EFFECT: &[&str] = &[
     "watcherCleanIntervalInSeconds",
     "watcherCleanThreadsNum",
     "watcherCleanThreshold",
-    "znode.container.maxNeverUsedIntervalMs",
-    "znode.container.maxPerMinute",
 ];
 
 /// Prefixes of keys that change nothing.

@@ -181,6 +181,11 @@ pub struct Changes {
     /// `znode.container.checkIntervalMs`: how often containers and nodes with a time to live are looked at.
     /// Default 60 s.
     pub reap_every: Millis,
+    /// `znode.container.maxPerMinute`: how many of them end in a minute. Default 10,000, at least 1.
+    pub reap_per_minute_max: u32,
+    /// `znode.container.maxNeverUsedIntervalMs`: when a container ends that never had a child. `None` (0, the default)
+    /// for never.
+    pub reap_unused_after: Option<Millis>,
 }
 
 /// How a member of an ensemble serves clients.

@@ -15,21 +15,20 @@ use super::event::Effect;
 use super::inflight::InFlight;
 use super::machine::{Origin, Replica, Role, decode, in_ms};
 use super::prepare::{Asked, Asker, Ground, prepare};
+use super::reap::Reaper;
 use crate::base::reconfig::Change;
 use crate::base::wire::Reader;
 use crate::base::{ConnId, LinkId, Millis, Now, ServerId, SessionId, Zxid};
 use crate::proto::request::ReconfigRequest;
 use crate::proto::{ErrorCode, Id, Op, Request};
 use crate::session::Tracker;
-use crate::tree::{Applied, LimitKind, NodeKind, NodeRef, Outcome, Txn, TxnBody, TxnHeader};
+use crate::tree::{Applied, LimitKind, Outcome, Txn, TxnBody, TxnHeader};
 use crate::zab::packet::{Forwarded, Proposal};
 use crate::zab::{ReconfigError, Zab};
 
 /// The largest txn, in bytes: ZooKeeper reads none above twice the default `jute.maxbuffer`, and a longer one would
 /// stand in every log for ever.
 const TXN_BYTES_MAX: usize = 2 * 0xf_ffff;
-/// How many containers and TTL nodes one round of the reaper ends.
-const REAPED_PER_ROUND_MAX: usize = 10_000;
 
 /// What a server that decides keeps besides the tree.
 #[derive(Debug)]
@@ -40,7 +39,8 @@ pub(super) struct Leading {
     proposed: VecDeque<Proposed>,
     /// What waits while leadership is being given away: if that fails, leading goes on.
     waiting: VecDeque<Work>,
-    reap_at: Millis,
+    /// What ends by itself.
+    pub reaper: Reaper,
 }
 
 /// A proposal that is not applied.
@@ -105,7 +105,7 @@ impl Replica {
     /// by txns, as everything that changes the tree.
     pub(super) fn lead(&mut self, now: Now) {
         let tick = self.settings.zab.tick;
-        let reap_at = now.mono + self.settings.reap_every;
+        let reaper = Reaper::new(now.mono + self.settings.reaping.every);
         let (leading, orphans) = self.service.tree.read(|tree| {
             let sessions = tree
                 .sessions()
@@ -117,7 +117,7 @@ impl Replica {
                 owners.filter(|session| !tree.sessions().contains_key(session)).collect();
             let in_flight = InFlight::new(tree);
             let (proposed, waiting) = (VecDeque::new(), VecDeque::new());
-            (Leading { tracker, in_flight, proposed, waiting, reap_at }, orphans)
+            (Leading { tracker, in_flight, proposed, waiting, reaper }, orphans)
         });
         self.role = Role::Leading(leading);
         for session in orphans {
@@ -233,22 +233,6 @@ impl Replica {
         self.zab.revalidated(link, session, is_valid);
     }
 
-    fn reap(&mut self, now: Now) {
-        let Role::Leading(leading) = &mut self.role else { return };
-        if now.mono < leading.reap_at {
-            return;
-        }
-        leading.reap_at = now.mono + self.settings.reap_every;
-        let is_over = |node: &NodeRef<'_>| is_over(node, now.wall_ms);
-        let due: Vec<String> = self.service.tree.read(|tree| {
-            let candidates = tree.containers().chain(tree.ttls());
-            candidates.filter(is_over).take(REAPED_PER_ROUND_MAX).map(|node| node.path()).collect()
-        });
-        for path in due {
-            self.decide(now, Work::Reap(path));
-        }
-    }
-
     fn propose(&mut self, now: Now, question: Question<'_>) {
         let Role::Leading(leading) = &mut self.role else { return };
         let zxid = self.zab.next_zxid().expect("it is asked for before work is taken up");
@@ -315,17 +299,6 @@ fn check_reconfig(zab: &Zab, request: &ReconfigRequest) -> Result<String, ErrorC
     match zab.check_reconfig(&change, Zxid(request.config_id)) {
         Ok(ensemble) => Ok(ensemble.to_string()),
         Err(error) => Err(reconfig_code(&error)),
-    }
-}
-
-/// Whether a node that ends by itself is due.
-fn is_over(node: &NodeRef<'_>, wall_ms: i64) -> bool {
-    let stat = node.stat_persisted();
-    match node.kind() {
-        // One that never had a child waits for the first.
-        NodeKind::Container => node.child_count() == 0 && stat.cversion > 0,
-        NodeKind::Ttl(ttl_ms) => node.child_count() == 0 && wall_ms - stat.mtime > ttl_ms,
-        NodeKind::Persistent | NodeKind::Ephemeral(_) => false,
     }
 }
 

@@ -19,6 +19,7 @@ mod local;
 mod machine;
 pub mod prepare;
 pub mod read;
+mod reap;
 mod serve;
 pub mod settings;
 mod snapshots;
@@ -27,7 +28,7 @@ pub use conn::{ClientSettings, Conn, Service};
 pub use event::{Closing, Effect, Event, ToClient};
 pub use inspect::{Glance, Inspect};
 pub use machine::Replica;
-pub use settings::{RecoverError, Settings};
+pub use settings::{Reaping, RecoverError, Settings};
 
 #[cfg(test)]
 mod tests;

@@ -37,8 +37,20 @@ pub struct Settings {
     pub quotas: Switch,
     /// `snapCount`: at most so many txns go into the log between two snapshots. ZooKeeper: 100,000.
     pub snap_count: u64,
-    /// `znode.container.checkIntervalMs`: how often containers and TTL nodes are looked at. ZooKeeper: 60 s.
-    pub reap_every: Millis,
+    /// How containers and nodes with a time to live end.
+    pub reaping: Reaping,
+}
+
+/// How containers and nodes with a time to live end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reaping {
+    /// `znode.container.checkIntervalMs`: how often they are looked at. ZooKeeper: 60 s.
+    pub every: Millis,
+    /// `znode.container.maxPerMinute`: how many end in a minute, evenly. ZooKeeper: 10,000.
+    pub per_minute_max: u32,
+    /// `znode.container.maxNeverUsedIntervalMs`: when a container ends that never had a child; `None` for never, as in
+    /// ZooKeeper 3.9.
+    pub unused_after: Option<Millis>,
 }
 
 impl Settings {

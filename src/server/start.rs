@@ -40,7 +40,7 @@ use crate::net::stats::Stats;
 use crate::net::words::Lexicon;
 use crate::replica::event::Event;
 use crate::replica::prepare::Switch;
-use crate::replica::{ClientSettings, Replica, Settings};
+use crate::replica::{ClientSettings, Reaping, Replica, Settings};
 use crate::session::{LocalRule, TimeoutLimits};
 use crate::storage::{EnsembleFiles, FileSystem, Layout, Options, Report, Store, Writer};
 use crate::tree::acl::SchemeState;
@@ -383,7 +383,11 @@ impl Start {
             ttl_nodes: if changes.ttl_nodes { Switch::On } else { Switch::Off },
             quotas: if changes.enforce_quota { Switch::On } else { Switch::Off },
             snap_count: u64::from(config.storage.snapshot_every_txns),
-            reap_every: changes.reap_every,
+            reaping: Reaping {
+                every: changes.reap_every,
+                per_minute_max: changes.reap_per_minute_max,
+                unused_after: changes.reap_unused_after,
+            },
         }
     }
 }

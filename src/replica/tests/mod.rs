@@ -9,6 +9,7 @@ mod quotas;
 mod random;
 mod read_only;
 mod reads;
+mod reap;
 mod sessions;
 mod traps;
 mod watches;
@@ -20,7 +21,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::event::{Reply, Then};
 use super::prepare::Switch;
-use super::{ClientSettings, Closing, Conn, Effect, Event, Replica, Settings, ToClient};
+use super::{ClientSettings, Closing, Conn, Effect, Event, Reaping, Replica, Settings, ToClient};
 use crate::base::wire::{Reader, Writer};
 use crate::base::{ConnId, Ensemble, Millis, Now, Recovered, ServerId, SessionId, Write, WriteSeq, Zxid};
 use crate::proto::{Acl, Id, Op, Stat};
@@ -79,7 +80,7 @@ pub(super) fn settings() -> Settings {
         ttl_nodes: Switch::On,
         quotas: Switch::On,
         snap_count: 100_000,
-        reap_every: Millis(60_000),
+        reaping: Reaping { every: Millis(60_000), per_minute_max: 10_000, unused_after: None },
     }
 }
 
