@@ -12,6 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use tracing::error;
+
 use super::clients::Clients;
 use super::conn::Service;
 use super::event::{Closing, Effect, Event, ToClient};
@@ -22,7 +24,7 @@ use super::settings::{RecoverError, Settings};
 use super::snapshots::Snapshots;
 use crate::base::{ConnId, Ensemble, LinkId, Millis, Now, Recovered, ServerId, Zxid};
 use crate::session::{LocalRule, LocalSessions, SessionIds};
-use crate::tree::{Shared, Tree, Txn, TxnBody};
+use crate::tree::{DigestMismatch, Shared, Tree, Txn, TxnBody};
 use crate::watch::Watches;
 use crate::zab::effects::{self, News, Status};
 use crate::zab::packet::{Packet, Proposal};
@@ -30,6 +32,8 @@ use crate::zab::{Input, Zab, ZabRecovered};
 
 /// A server without a leader serves nobody for so long, or for a tick if that is longer: an election is over sooner.
 const READ_ONLY_WAIT: Millis = Millis(2_000);
+/// Time between two whole trees that a learner asks for because its own is not what txns say.
+const RESYNC_EVERY: Millis = Millis(600_000);
 
 /// One server: agreement, sessions, clients, and the tree that they share with the connections' tasks.
 #[derive(Debug)]
@@ -53,6 +57,7 @@ pub struct Replica {
     snapshots: Snapshots,
     /// The tree of the snapshot that just came, until the agreement says whether it is wanted.
     arrived: Option<Tree>,
+    distrust: Distrust,
     /// The voter that leadership is being given to.
     handover: Option<ServerId>,
     pub(super) fx: Vec<Effect>,
@@ -143,6 +148,7 @@ impl Replica {
             syncs: VecDeque::new(),
             quota_refusals: BTreeMap::new(),
             arrived: None,
+            distrust: Distrust::default(),
             handover: None,
             fx: Vec::new(),
         })
@@ -261,7 +267,7 @@ impl Replica {
                 self.service.tree.write(|tree| tree.set_config(&text, version, now.wall_ms));
                 self.fx.push(Effect::Ensemble(ensemble));
             }
-            News::Deliver(proposal) => self.on_deliver(&proposal),
+            News::Deliver(proposal) => self.on_deliver(now, &proposal),
             News::Install { zxid, .. } => self.on_install(now, zxid),
             News::SnapshotWanted(link) => {
                 let image = self.service.tree.read(Tree::image);
@@ -377,7 +383,7 @@ impl Replica {
         self.zab.on_installed(now, digest);
     }
 
-    fn on_deliver(&mut self, proposal: &Proposal) {
+    fn on_deliver(&mut self, now: Now, proposal: &Proposal) {
         let (txn, origin) = match &mut self.role {
             Role::Leading(leading) => leading.delivered(proposal),
             Role::Learning(learning) => learning.delivered(proposal),
@@ -405,6 +411,39 @@ impl Replica {
         self.end_closed(origin, &applied);
         if self.snapshots.is_due_after_txn() {
             self.fx.push(Effect::TakeSnapshot(self.service.tree.read(Tree::image)));
+        }
+        if let Some(mismatch) = applied.mismatch {
+            let DigestMismatch { expected, found } = mismatch;
+            error!(zxid = %applied.zxid, expected, found, "this tree is not what the txn says that it is");
+            if self.distrust.is_due(now.mono, &self.role) {
+                self.zab.distrust_tree(now);
+            }
+        }
+    }
+}
+
+/// When a tree that is not what a txn says was last acted upon (specification 5, F-84). A tree that goes on to be
+/// another must not keep an ensemble from serving for good.
+#[derive(Debug, Default)]
+struct Distrust {
+    /// It has given leadership up.
+    has_resigned: bool,
+    /// When it asked a leader for its tree.
+    resynced: Option<Millis>,
+}
+
+impl Distrust {
+    /// Whether to do something about it: a leader once, a learner every [`RESYNC_EVERY`].
+    fn is_due(&mut self, now: Millis, role: &Role) -> bool {
+        match role {
+            Role::Leading(_) => !std::mem::replace(&mut self.has_resigned, true),
+            Role::Learning(_) | Role::Idle | Role::ReadOnly => {
+                let is_due = self.resynced.is_none_or(|at| now.since(at) >= RESYNC_EVERY);
+                if is_due {
+                    self.resynced = Some(now);
+                }
+                is_due
+            }
         }
     }
 }

@@ -188,6 +188,11 @@ impl Follower {
         Role::Looking(Looking::start(shared))
     }
 
+    pub(super) fn distrust_tree(&mut self, shared: &mut Shared) -> Role {
+        shared.needs_snapshot = true;
+        self.resync(shared, "this tree is not the leader's: asking for a snapshot")
+    }
+
     pub(super) fn on_tick(&mut self, shared: &mut Shared) -> Option<Role> {
         let now = shared.now.mono;
         let silence = now.since(self.heard);

@@ -305,6 +305,10 @@ impl Leader {
         }
     }
 
+    pub(super) fn distrust_tree(&mut self, shared: &mut Shared) -> Role {
+        self.resign(shared, "this tree is not what its own txn says")
+    }
+
     /// Gives leadership up without a successor.
     fn resign(&mut self, shared: &mut Shared, reason: &str) -> Role {
         info!(epoch = %self.epoch, reason, "giving up leadership");

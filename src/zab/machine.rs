@@ -392,6 +392,18 @@ impl Zab {
         self.enter(next);
     }
 
+    /// This tree is not what a txn says that it is: a learner takes the leader's whole tree, a leader gives leadership
+    /// up. Nothing happens where nobody else has another tree.
+    pub fn distrust_tree(&mut self, now: Now) {
+        self.shared.now = now;
+        let next = match &mut self.role {
+            Role::Following(follower) => Some(follower.distrust_tree(&mut self.shared)),
+            Role::Leading(leader) => Some(leader.distrust_tree(&mut self.shared)),
+            Role::Standalone(_) | Role::Looking(_) => None,
+        };
+        self.enter(next);
+    }
+
     /// Gives leadership to a voter: stops proposing, waits until it is level, steps down in its favour. Afterwards
     /// the status says who leads; if the voter does not get level within a second, leading goes on.
     pub fn transfer(&mut self, now: Now, to: ServerId) -> Result<(), TransferError> {

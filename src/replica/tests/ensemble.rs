@@ -500,6 +500,30 @@ fn a_server_that_lost_its_disk_gets_the_whole_tree() {
 }
 
 #[test]
+fn a_learner_whose_tree_is_another_stops_serving_and_takes_the_leaders() {
+    let mut together = Together::new();
+    let (leader, server) = (together.leader(), together.learners()[0]);
+    let (at, other) = (together.client(leader), together.client(server));
+    assert_eq!(together.err(at, create(1, "/a", 0)), 0);
+    let lose = |together: &Together, id: i64| {
+        let empty = |zxid| Tree::from_body(zxid, Tree::new().image().to_body(), None).expect("a tree");
+        together.replicas[&id].service().tree.write(|tree| *tree = empty(tree.zxid()));
+    };
+    lose(&together, server);
+    assert_eq!(together.err(at, create(2, "/b", 0)), 0);
+    assert_eq!(together.closed.get(&other), Some(&Closing::Abrupt), "nobody reads from it");
+    together.wait_for_service();
+    assert_eq!(together.leader(), leader);
+    let back = together.client(server);
+    assert_eq!(together.err(back, read(1, Op::Exists, "/a", Watch::No)), 0);
+    together.assert_level();
+    // Once more soon after that, it goes on: it must not do nothing but take trees.
+    lose(&together, server);
+    assert_eq!(together.err(at, create(3, "/c", 0)), 0);
+    assert!(matches!(together.status(server), Status::Following(..)));
+}
+
+#[test]
 fn leadership_is_handed_over_and_writes_go_on() {
     let mut together = Together::new();
     let leader = together.leader();

@@ -26,7 +26,7 @@ use crate::base::wire::{Reader, Writer};
 use crate::base::{ConnId, Ensemble, Millis, Now, Recovered, ServerId, SessionId, Write, WriteSeq, Zxid};
 use crate::proto::{Acl, Id, Op, Stat};
 use crate::session::{self, LocalRule, TimeoutLimits};
-use crate::tree::{AclCheck, Passed, Schemes, Txn};
+use crate::tree::{AclCheck, Passed, Schemes, Tree, Txn};
 use crate::zab;
 
 /// When writes become durable.
