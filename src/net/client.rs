@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -18,7 +19,6 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -31,12 +31,13 @@ use crate::proto::frame;
 use crate::replica::conn::Conn;
 use crate::replica::event::{Ask, Closing, Event, ToClient};
 
-/// How much is read at once.
-const READ_BYTES: usize = 16 << 10;
+/// How much is read at once: little at first, and more while it comes.
+const READ_BYTES_MIN: usize = 512;
+const READ_BYTES_MAX: usize = 16 << 10;
+/// How often it is looked whether a connection had no traffic and can do without memory for it.
+const WARM: Duration = Duration::from_secs(1);
 /// Frames that are taken before what they led to is written, at most.
 const FRAMES_AT_ONCE: usize = 64;
-/// What the loop told that is taken at once.
-const TOLD_AT_ONCE: usize = 256;
 /// How long a client may take nothing of what is written.
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// How long the end of a connection may take.
@@ -45,7 +46,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const FAREWELL_BYTES: usize = 64 << 10;
 
 /// Runs a connection to its end.
-pub(super) async fn run(mut stream: TcpStream, admitted: Admitted, mut told: mpsc::Receiver<ToClient>) {
+pub(super) async fn run(mut stream: TcpStream, admitted: Admitted) {
     let clients = Arc::clone(&admitted.clients);
     let abort = admitted.entry.abort.clone();
     drop(stream.set_nodelay(true)); // a socket that is gone already tells so when it is read
@@ -71,11 +72,12 @@ pub(super) async fn run(mut stream: TcpStream, admitted: Admitted, mut told: mps
         if !matches!(argument, Ok(Ok(true))) {
             return;
         }
-        let answer = words::answer(word, &bytes[4..], &clients).await;
+        // In boxes, since the task of a connection is as large as the largest of what it awaits.
+        let answer = Box::pin(words::answer(word, &bytes[4..], &clients)).await;
         drop(admitted);
         tokio::select! {
             () = abort.cancelled() => {}
-            () = farewell(stream, answer.as_bytes()) => {}
+            () = Box::pin(farewell(stream, answer.as_bytes())) => {}
         }
         return;
     }
@@ -90,15 +92,23 @@ pub(super) async fn run(mut stream: TcpStream, admitted: Admitted, mut told: mps
         stream,
         admitted,
         bytes,
+        room: READ_BYTES_MIN,
+        warmth: Warmth::Used,
         asked: VecDeque::new(),
         is_known: false,
         events: Vec::new(),
     };
     let end = tokio::select! {
         () = abort.cancelled() => Closing::Abrupt,
-        end = session.serve(&mut told) => end,
+        end = session.serve() => end,
     };
-    session.end(end).await;
+    session.tell_gone().await;
+    let Session { stream, admitted, .. } = session;
+    drop(admitted);
+    match end {
+        Closing::Abrupt => {}
+        Closing::Orderly => Box::pin(farewell(stream, &[])).await,
+    }
 }
 
 /// The first four bytes, left in `bytes`; `None` if the client goes before.
@@ -110,7 +120,7 @@ async fn read_first(stream: &mut TcpStream, bytes: &mut BytesMut) -> io::Result<
 /// Reads until this many bytes are there; `false` if the client goes before.
 async fn read_up_to(stream: &mut TcpStream, bytes: &mut BytesMut, wanted: usize) -> io::Result<bool> {
     while bytes.len() < wanted {
-        bytes.reserve(READ_BYTES);
+        bytes.reserve(READ_BYTES_MIN);
         if stream.read_buf(bytes).await? == 0 {
             return Ok(false);
         }
@@ -124,7 +134,8 @@ async fn farewell(mut stream: TcpStream, last: &[u8]) {
         stream.write_all(last).await?;
         stream.shutdown().await?;
         let mut left = FAREWELL_BYTES;
-        let mut bytes = [0; 4096];
+        // Not within the task, which would be larger by it from its beginning.
+        let mut bytes = vec![0; 4096];
         loop {
             let count = stream.read(&mut bytes).await?;
             left = left.saturating_sub(count);
@@ -143,6 +154,9 @@ struct Session {
     admitted: Admitted,
     /// What was read and not taken.
     bytes: BytesMut,
+    /// How much is read at once.
+    room: usize,
+    warmth: Warmth,
     /// When each request that is in the loop came, and what it is.
     asked: VecDeque<(Instant, Kind)>,
     /// Whether the loop has heard of it.
@@ -157,11 +171,40 @@ enum Kind {
     Update,
 }
 
+/// Whether a connection has memory ready for what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Warmth {
+    /// Something came since it was last looked whether.
+    Used,
+    /// Nothing came since then.
+    Unused,
+    /// It has given its memory back.
+    Cold,
+}
+
+/// Reads what arrives. A connection that is cold only waits for it, without room to read into: `None`.
+async fn arrive(
+    stream: &mut TcpStream,
+    bytes: &mut BytesMut,
+    room: usize,
+    warmth: Warmth,
+) -> io::Result<Option<usize>> {
+    if warmth == Warmth::Cold {
+        stream.readable().await?;
+        return Ok(None);
+    }
+    // A frame may be longer than what one read brings, but no longer than the limit.
+    bytes.reserve(room);
+    stream.read_buf(bytes).await.map(Some)
+}
+
 impl Session {
-    async fn serve(&mut self, told: &mut mpsc::Receiver<ToClient>) -> Closing {
+    async fn serve(&mut self) -> Closing {
         let clients = Arc::clone(&self.admitted.clients);
+        let entry = Arc::clone(&self.admitted.entry);
         let mut batch = Vec::new();
         let mut may_have_frames = true;
+        let mut cools = pin!(sleep(WARM));
         loop {
             let wants_frames = self.conn.wants_frames() && !clients.is_quiet();
             if may_have_frames && wants_frames {
@@ -181,8 +224,7 @@ impl Session {
             }
             let wants_frames = self.conn.wants_frames() && !clients.is_quiet();
             if may_have_frames && wants_frames {
-                if let Ok(first) = told.try_recv() {
-                    batch.push(first);
+                if entry.mailbox.take_now(&mut batch) {
                     self.take_told(&mut batch, &clients);
                 }
                 continue;
@@ -194,29 +236,61 @@ impl Session {
                     None => std::future::pending().await,
                 }
             };
-            // A frame may be longer than what one read brings, but no longer than the limit.
-            if wants_frames {
-                self.bytes.reserve(READ_BYTES);
-            }
+            let warmth = self.warmth;
             tokio::select! {
                 biased;
-                count = told.recv_many(&mut batch, TOLD_AT_ONCE) => {
-                    if count == 0 {
+                () = entry.mailbox.take(&mut batch) => self.warmth = Warmth::Used,
+                arrived = arrive(&mut self.stream, &mut self.bytes, self.room, warmth), if wants_frames => {
+                    if !self.on_arrived(arrived, &clients) {
                         return Closing::Abrupt;
-                    }
-                }
-                count = self.stream.read_buf(&mut self.bytes), if wants_frames => {
-                    match count {
-                        Ok(0) | Err(_) => return Closing::Abrupt,
-                        Ok(count) => clients.shared.stats.bytes_received.add(count as u64),
                     }
                     may_have_frames = true;
                 }
                 () = wait => self.conn.on_tick((clients.shared.clock)()),
+                () = &mut cools, if warmth != Warmth::Cold => {
+                    cools.as_mut().reset(tokio::time::Instant::now() + WARM);
+                    self.cool(&mut batch);
+                }
             }
             self.take_told(&mut batch, &clients);
             may_have_frames |= !self.bytes.is_empty();
         }
+    }
+
+    /// Takes note of what was read; `false` if the client is gone.
+    fn on_arrived(&mut self, arrived: io::Result<Option<usize>>, clients: &Clients) -> bool {
+        self.warmth = Warmth::Used;
+        match arrived {
+            Ok(None) => true,
+            Ok(Some(0)) | Err(_) => false,
+            Ok(Some(count)) => {
+                clients.shared.stats.bytes_received.add(count as u64);
+                if count >= self.room {
+                    self.room = (4 * self.room).min(READ_BYTES_MAX);
+                }
+                true
+            }
+        }
+    }
+
+    /// Gives back what nobody needs before the next traffic, if there was none since the last time.
+    fn cool(&mut self, batch: &mut Vec<ToClient>) {
+        self.warmth = match self.warmth {
+            Warmth::Used => Warmth::Unused,
+            Warmth::Unused | Warmth::Cold => Warmth::Cold,
+        };
+        if self.warmth != Warmth::Cold {
+            return;
+        }
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+        self.room = READ_BYTES_MIN;
+        batch.shrink_to_fit();
+        self.admitted.entry.mailbox.shrink();
+        self.asked.shrink_to_fit();
+        self.events.shrink_to_fit();
+        self.conn.rest();
     }
 
     /// Takes frames; tells whether there may be more.
@@ -258,8 +332,7 @@ impl Session {
         let stats = &clients.shared.stats;
         let mut latency = Latency::default();
         for told in batch.drain(..) {
-            if let ToClient::Reply(reply) = &told {
-                self.admitted.entry.mailbox_bytes.fetch_sub(reply.frame.len(), Relaxed);
+            if let ToClient::Reply(_) = &told {
                 stats.packets_sent.add(1);
                 self.admitted.entry.sent.fetch_add(1, Relaxed);
                 if let Some((at, kind)) = self.asked.pop_front() {
@@ -319,19 +392,14 @@ impl Session {
         Ok(())
     }
 
-    async fn end(mut self, closing: Closing) {
+    /// Tells the loop that the client is gone, if it has heard of it.
+    async fn tell_gone(&mut self) {
         let clients = Arc::clone(&self.admitted.clients);
         self.conn.on_gone((clients.shared.clock)());
         for event in self.conn.take_events() {
             if self.is_known {
                 drop(clients.shared.inbox.send(event).await);
             }
-        }
-        let Session { stream, admitted, .. } = self;
-        drop(admitted);
-        match closing {
-            Closing::Abrupt => {}
-            Closing::Orderly => farewell(stream, &[]).await,
         }
     }
 }

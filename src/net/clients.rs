@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 
 use super::client;
 use super::facts::Asker;
+use super::mailbox::{Mailbox, TooFull};
 use super::stats::Stats;
 use super::talk::Talk;
 use super::words::Lexicon;
@@ -32,10 +33,6 @@ use crate::config::Connections;
 use crate::replica::conn::Service;
 use crate::replica::event::{Closing, Event, ToClient};
 
-/// What the loop may have told a connection that did not take it yet; more closes the connection.
-const MAILBOX_MAX: usize = 4096;
-/// Bytes of replies that may wait for a connection; more close it.
-const MAILBOX_BYTES_MAX: usize = 64 << 20;
 /// Pause after accepting went wrong, so that a lack of descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,9 +82,7 @@ pub struct Entry {
     /// The client's address.
     pub from: SocketAddr,
     /// What the loop tells it.
-    mailbox: mpsc::Sender<ToClient>,
-    /// Bytes of replies in the mailbox.
-    pub(super) mailbox_bytes: AtomicUsize,
+    pub(super) mailbox: Mailbox,
     /// Ends the connection at once.
     pub(super) abort: CancellationToken,
     /// Requests received.
@@ -227,7 +222,7 @@ impl Clients {
     }
 
     /// A place for a connection; `None` if a limit is reached.
-    fn admit(self: &Arc<Self>, from: SocketAddr) -> Option<(Admitted, mpsc::Receiver<ToClient>)> {
+    fn admit(self: &Arc<Self>, from: SocketAddr) -> Option<Admitted> {
         let limits = &self.shared.limits;
         let mut per_address = self.per_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = per_address.entry(from.ip()).or_default();
@@ -243,11 +238,9 @@ impl Clients {
         *count += 1;
         drop(per_address);
         let id = ConnId(self.next.fetch_add(1, Relaxed));
-        let (mailbox, told) = mpsc::channel(MAILBOX_MAX);
         let entry = Arc::new(Entry {
             from,
-            mailbox,
-            mailbox_bytes: AtomicUsize::new(0),
+            mailbox: Mailbox::default(),
             abort: self.shared.stop.child_token(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -255,30 +248,21 @@ impl Clients {
             talk: Talk::new((self.shared.now)()),
         });
         self.open().insert(id, Arc::clone(&entry));
-        Some((Admitted { id, entry, clients: Arc::clone(self) }, told))
+        Some(Admitted { id, entry, clients: Arc::clone(self) })
     }
 }
 
 impl Entry {
     fn tell(&self, told: ToClient, stats: &Stats) {
-        let bytes = match &told {
-            ToClient::Reply(reply) => reply.frame.len(),
-            ToClient::Connected(_) | ToClient::Notify(_) => 0,
-            ToClient::Drop(Closing::Orderly) => 0,
-            ToClient::Drop(Closing::Abrupt) => {
-                stats.connections_dropped.add(1);
-                self.abort.cancel();
-                return;
-            }
-        };
-        let waiting = self.mailbox_bytes.fetch_add(bytes, Relaxed) + bytes;
-        let is_full = match self.mailbox.try_send(told) {
-            Ok(()) => waiting > MAILBOX_BYTES_MAX,
-            Err(mpsc::error::TrySendError::Full(_)) => true,
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
-        };
-        if is_full && !self.abort.is_cancelled() {
-            warn!(from = %self.from, waiting_bytes = waiting, "a client takes too little and is closed");
+        if let ToClient::Drop(Closing::Abrupt) = told {
+            stats.connections_dropped.add(1);
+            self.abort.cancel();
+            return;
+        }
+        if let Err(TooFull { reply_bytes }) = self.mailbox.put(told)
+            && !self.abort.is_cancelled()
+        {
+            warn!(from = %self.from, reply_bytes, "a client takes too little and is closed");
             stats.connections_dropped.add(1);
             self.abort.cancel();
         }
@@ -322,11 +306,11 @@ async fn accept(clients: Arc<Clients>, listener: TcpListener, stop: Cancellation
                 continue;
             }
         };
-        let Some((admitted, told)) = clients.admit(from) else {
+        let Some(admitted) = clients.admit(from) else {
             debug!(%from, "a connection over a limit is closed");
             clients.shared.stats.connections_rejected.add(1);
             continue;
         };
-        clients.shared.tasks.spawn(client::run(stream, admitted, told));
+        clients.shared.tasks.spawn(client::run(stream, admitted));
     }
 }

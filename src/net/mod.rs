@@ -16,6 +16,7 @@ pub mod dial;
 pub mod election;
 pub mod facts;
 pub mod health;
+mod mailbox;
 pub mod metrics;
 pub mod quorum;
 pub mod stats;

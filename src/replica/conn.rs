@@ -254,6 +254,11 @@ impl Conn {
         std::mem::take(&mut self.out.bytes)
     }
 
+    /// Gives back the memory that a connection without traffic does not need.
+    pub fn rest(&mut self) {
+        self.in_loop.shrink_to_fit();
+    }
+
     /// The events for the loop that have come together, in order.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)

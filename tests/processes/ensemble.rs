@@ -89,6 +89,11 @@ impl Ensemble {
         format!("127.0.0.1:{}", self.members[at].client_port)
     }
 
+    /// The number of a member's process; `None` while it is down.
+    pub fn process(&self, at: usize) -> Option<u32> {
+        self.members[at].process.as_ref().and_then(Child::id)
+    }
+
     /// Starts a member on what it has on disk.
     pub fn restart(&mut self, at: usize) -> anyhow::Result<()> {
         let member = &mut self.members[at];

@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::ensemble::{Ensemble, free_ports, leader_of, mode};
-use crate::fresh_directory;
+use crate::{fresh_directory, idle};
 
 /// Elections that are measured.
 const ELECTIONS: usize = 20;
@@ -34,6 +34,8 @@ pub async fn run(program: &Path) -> anyhow::Result<()> {
         elections[0].as_millis(),
         elections[ELECTIONS - 1].as_millis()
     );
+    let (sessions, bytes) = idle::measure(program).await?;
+    println!("| Memory of an idle session, of {sessions} | {:.1} KiB |", bytes as f64 / 1024.0);
     for size in [1, 3] {
         let members = if size == 1 { "one member" } else { "three members" };
         let dir = fresh_directory("figures")?;

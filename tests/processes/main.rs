@@ -1,10 +1,11 @@
 //! Real processes: members that are killed under load, and the figures of this machine.
 //!
-//! `cargo test --release --test processes` kills the leader of three members every few seconds for two minutes;
-//! `… -- figures` measures elections and throughput and prints the rows of the README's table.
+//! `cargo test --release --test processes` weighs idle sessions, and kills the leader of three members every few seconds
+//! for two minutes; `… -- figures` measures elections and throughput and prints the rows of the README's table.
 
 mod ensemble;
 mod figures;
+mod idle;
 mod load;
 
 use std::collections::BTreeSet;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     let what = std::env::args().nth(1);
     let done = match what.as_deref() {
         Some("figures") => runtime.block_on(figures::run(Path::new(PROGRAM))),
-        _ => runtime.block_on(kill_leaders()),
+        _ => runtime.block_on(judge_all()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,6 +60,12 @@ pub fn fresh_directory(name: &str) -> anyhow::Result<PathBuf> {
     }
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     Ok(dir)
+}
+
+async fn judge_all() -> anyhow::Result<()> {
+    let (sessions, bytes) = idle::measure(Path::new(PROGRAM)).await?;
+    println!("each of {sessions} idle sessions costs {bytes} bytes");
+    kill_leaders().await
 }
 
 async fn kill_leaders() -> anyhow::Result<()> {

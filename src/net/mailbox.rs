@@ -1,0 +1,123 @@
+//! What the loop told a connection that has not taken it yet.
+//!
+//! In: what the loop tells, without waiting. Out: all of it at once, in order, to the connection's task.
+//!
+//! Always true:
+//! * it is bounded in number and bytes, and says when it is too full;
+//! * an empty one costs few bytes: most connections are idle most of the time.
+//!
+//! Not here: what becomes of a connection whose mailbox is too full (`clients`).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::replica::event::ToClient;
+
+/// What may wait; more is too full.
+const COUNT_MAX: usize = 4096;
+/// Bytes of replies that may wait; more are too full.
+const BYTES_MAX: usize = 64 << 20;
+
+/// A queue with one reader.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    told: Vec<ToClient>,
+    reply_bytes: usize,
+}
+
+/// The reader takes too little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooFull {
+    /// Bytes of replies that wait.
+    pub(super) reply_bytes: usize,
+}
+
+impl Mailbox {
+    /// Puts something behind what waits.
+    pub(super) fn put(&self, told: ToClient) -> Result<(), TooFull> {
+        let mut waiting = self.lock();
+        waiting.reply_bytes += match &told {
+            ToClient::Reply(reply) => reply.frame.len(),
+            ToClient::Connected(_) | ToClient::Notify(_) | ToClient::Drop(_) => 0,
+        };
+        waiting.told.push(told);
+        let reply_bytes = waiting.reply_bytes;
+        let is_too_full = waiting.told.len() > COUNT_MAX || reply_bytes > BYTES_MAX;
+        drop(waiting);
+        self.filled.notify_one();
+        if is_too_full { Err(TooFull { reply_bytes }) } else { Ok(()) }
+    }
+
+    /// Puts everything that waits into `batch`, which is empty; waits until there is something.
+    pub(super) async fn take(&self, batch: &mut Vec<ToClient>) {
+        while !self.take_now(batch) {
+            self.filled.notified().await;
+        }
+    }
+
+    /// Puts everything that waits into `batch`, which is empty; whether there was anything.
+    pub(super) fn take_now(&self, batch: &mut Vec<ToClient>) -> bool {
+        assert!(batch.is_empty(), "what was taken before was told");
+        let mut waiting = self.lock();
+        std::mem::swap(&mut waiting.told, batch);
+        waiting.reply_bytes = 0;
+        !batch.is_empty()
+    }
+
+    /// Gives back the memory of what waited.
+    pub(super) fn shrink(&self) {
+        self.lock().told.shrink_to_fit();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::base::Zxid;
+    use crate::replica::event::{Reply, Then};
+
+    fn reply(len: usize) -> ToClient {
+        ToClient::Reply(Reply { state: Zxid(1), frame: Bytes::from(vec![0; len]), then: Then::Stay })
+    }
+
+    #[tokio::test]
+    async fn what_is_told_is_taken_in_order_and_at_once() {
+        let mailbox = Mailbox::default();
+        let mut batch = Vec::new();
+        assert!(!mailbox.take_now(&mut batch));
+        let told: Vec<ToClient> = (1..4).map(|zxid| ToClient::Notify(Zxid(zxid))).collect();
+        let put = async {
+            tokio::task::yield_now().await;
+            told.iter().for_each(|told| mailbox.put(told.clone()).expect("there is room"));
+        };
+        tokio::join!(mailbox.take(&mut batch), put);
+        assert_eq!(batch, told);
+        batch.clear();
+        assert!(!mailbox.take_now(&mut batch));
+    }
+
+    #[test]
+    fn too_much_is_said() {
+        let mailbox = Mailbox::default();
+        assert_eq!(mailbox.put(reply(BYTES_MAX)), Ok(()));
+        assert_eq!(mailbox.put(reply(1)), Err(TooFull { reply_bytes: BYTES_MAX + 1 }));
+        assert!(mailbox.take_now(&mut Vec::new()));
+        for _ in 0..COUNT_MAX {
+            assert_eq!(mailbox.put(reply(1)), Ok(()));
+        }
+        assert_eq!(mailbox.put(reply(1)), Err(TooFull { reply_bytes: COUNT_MAX + 1 }));
+    }
+}
