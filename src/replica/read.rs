@@ -135,7 +135,9 @@ fn read(tree: &Tree, caller: &Caller<'_>, request: &Request) -> Result<Response,
         Request::GetEphemerals { prefix } => Ok(Response::Names(ephemerals(tree, caller, prefix.as_deref()))),
         Request::GetAllChildrenNumber { path } => {
             let node = readable(tree, caller, path.as_deref())?;
-            Ok(Response::Count(i32::try_from(node.descendant_count()).unwrap_or(i32::MAX)))
+            // Under its other name the root counts itself, as in ZooKeeper.
+            let itself = u64::from(path.as_deref() == Some(""));
+            Ok(Response::Count(i32::try_from(node.descendant_count() + itself).unwrap_or(i32::MAX)))
         }
         // Whoever asks here has waited already.
         Request::Sync { path } => Ok(Response::Path(path.clone())),

@@ -227,3 +227,18 @@ fn a_connection_takes_no_more_writes_than_the_loop_may_hold_of_it() {
     conn.on_effect(Millis(0), ToClient::Reply(reply));
     assert!(conn.wants_frames());
 }
+
+#[test]
+fn descendants_are_counted_and_the_root_under_its_other_name_counts_itself() {
+    let mut alone = Alone::new();
+    let id = alone.client();
+    for path in ["/a", "/a/b", "/a/b/c"] {
+        assert_eq!(alone.err(id, create(1, path, 0)), 0);
+    }
+    for (path, expected) in [("/a", 2), ("/a/b/c", 0), ("/", 6), ("", 7)] {
+        let count = request(1, Op::GetAllChildrenNumber, |writer| {
+            writer.string(path);
+        });
+        assert_eq!(alone.one(id, count).body, i32::to_be_bytes(expected)[..], "{path:?}");
+    }
+}
