@@ -19,11 +19,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub mod list;
+pub mod meters;
 mod places;
 
 use bytes::{Bytes, BytesMut};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
+use self::meters::Meters;
 use self::places::{Fired, OnPath, Places};
 use crate::base::wire::Writer;
 use crate::base::{ConnId, Zxid};
@@ -64,6 +66,7 @@ pub struct Watches {
     shards: Vec<Mutex<Shard>>,
     /// Recursive registrations; while there is none, no ancestor is looked at.
     recursive_count: AtomicUsize,
+    meters: Meters,
     acl_check: AclCheck,
 }
 
@@ -100,7 +103,13 @@ impl Watches {
     /// No watch at all. Events are for those whom the ACLs allow to read, if ACLs are looked at.
     pub fn new(acl_check: AclCheck) -> Watches {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Watches { watchers: Mutex::default(), shards, recursive_count: AtomicUsize::new(0), acl_check }
+        Watches {
+            watchers: Mutex::default(),
+            shards,
+            recursive_count: AtomicUsize::new(0),
+            meters: Meters::default(),
+            acl_check,
+        }
     }
 
     /// A new connection, and what it may read by.
@@ -168,10 +177,14 @@ impl Watches {
         let nobody = Fired::new();
         let mut post = |table, kind, path: &str, acl: &[Acl], except: &Fired| {
             let fired = self.collect(table, path);
+            if !fired.is_empty() {
+                self.meters.of(kind).observe(fired.len() as u64);
+            }
             let mut frame = None;
             for (conn, watcher) in fired.iter().filter(|(conn, _)| !except.contains_key(conn)) {
                 let frame = frame.get_or_insert_with(|| encode(kind, path, zxid));
                 if watcher.may_read(self.acl_check, acl) && watcher.deliver(zxid, frame) {
+                    self.meters.bytes.add(frame.len() as u64);
                     told.insert(*conn);
                 }
             }

@@ -8,6 +8,7 @@
 //! Not here: what is counted under which name (`net::stats`, `replica::meters`).
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Buckets for each power of two: the error of a quantile is below 1/8.
 const BUCKETS_PER_POWER: u64 = 8;
@@ -141,6 +142,47 @@ fn least_of(bucket: usize) -> u64 {
     (BUCKETS_PER_POWER + within) << (power - 3)
 }
 
+/// Upper bounds of a histogram's buckets, in microseconds.
+const BOUNDS: [u64; 15] =
+    [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
+
+/// How many times fell into which bucket: cheaper than a [`Summary`], for what is timed often.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    counts: [AtomicU64; BOUNDS.len() + 1],
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    /// Takes one time in.
+    pub fn observe(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.counts[BOUNDS.partition_point(|bound| *bound < micros)].fetch_add(1, Relaxed);
+        self.sum.fetch_add(micros, Relaxed);
+    }
+
+    /// The sum in microseconds.
+    pub fn sum(&self) -> u64 {
+        self.sum.load(Relaxed)
+    }
+
+    /// The bounds in microseconds, each with how many times were not above it; the last has no bound and counts all.
+    pub fn cumulated(&self) -> Vec<(Option<u64>, u64)> {
+        let bounds = BOUNDS.iter().copied().map(Some).chain([None]);
+        let mut sum = 0;
+        let counts = self.counts.iter().map(move |count| {
+            sum += count.load(Relaxed);
+            sum
+        });
+        bounds.zip(counts).collect()
+    }
+
+    /// Begins anew.
+    pub fn reset(&self) {
+        self.counts.iter().chain([&self.sum]).for_each(|number| number.store(0, Relaxed));
+    }
+}
+
 /// Last, least and largest of a size in bytes; -1 before the first.
 #[derive(Debug)]
 pub struct Sizes {
@@ -201,6 +243,19 @@ mod tests {
         assert_eq!((summary.count(), summary.sum(), summary.min(), summary.max()), (100, 5050, 1, 100));
         assert!((44..=51).contains(&summary.quantile(500)), "{}", summary.quantile(500));
         assert!((88..=100).contains(&summary.quantile(990)), "{}", summary.quantile(990));
+    }
+
+    #[test]
+    fn a_histogram_counts_what_is_not_above_each_bound() {
+        let histogram = Histogram::default();
+        for micros in [10, 11, 2_000_000] {
+            histogram.observe(Duration::from_micros(micros));
+        }
+        let cumulated = histogram.cumulated();
+        assert_eq!(cumulated[..2], [(Some(10), 1), (Some(25), 2)]);
+        assert_eq!((cumulated.last(), histogram.sum()), (Some(&(None, 3)), 2_000_021));
+        histogram.reset();
+        assert!(histogram.cumulated().iter().all(|(_, count)| *count == 0));
     }
 
     #[test]

@@ -309,7 +309,25 @@ impl Checker<'_> {
             return None;
         }
         let token_file = self.raw.value("quorate.adminTokenFile").map(PathBuf::from);
-        Some(Admin { listen: listen?, token_file })
+        Some(Admin {
+            listen: listen?,
+            token_file,
+            command_url: self.command_url(),
+            idle_timeout: self.millis("admin.idleTimeout", 10_000),
+            snapshot_enabled: self.raw.value("admin.snapshot.enabled") != Some("false"),
+            restore_enabled: self.raw.value("admin.restore.enabled") != Some("false"),
+            copy_interval: self.millis("admin.rateLimiterIntervalInMS", 300_000),
+        })
+    }
+
+    /// A path of its own, since ours are beside it.
+    fn command_url(&mut self) -> String {
+        let Some(setting) = self.raw.setting("admin.commandURL") else { return "/commands".to_owned() };
+        let url = setting.value.trim_end_matches('/');
+        if !url.starts_with('/') || url.starts_with("/v1") {
+            self.problems.push(setting.problem("a path such as /commands, which does not begin with /v1"));
+        }
+        url.to_owned()
     }
 
     fn metrics(&mut self) -> Option<Listen> {

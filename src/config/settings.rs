@@ -215,6 +215,17 @@ pub struct Admin {
     pub listen: Listen,
     /// `quorate.adminTokenFile`: its first line is what `POST` requests must bear; `None` refuses them all.
     pub token_file: Option<PathBuf>,
+    /// `admin.commandURL`: where ZooKeeper's commands are, with a slash at its start and none at its end. Default
+    /// `/commands`.
+    pub command_url: String,
+    /// `admin.idleTimeout`: how long a request's head, and its body, may take. Default 10 s.
+    pub idle_timeout: Millis,
+    /// `admin.snapshot.enabled`: whether a copy of the tree may be asked for. Default true.
+    pub snapshot_enabled: bool,
+    /// `admin.restore.enabled`: whether a restore may be asked for. Default true.
+    pub restore_enabled: bool,
+    /// `admin.rateLimiterIntervalInMS`: each of the two is done once in this time. Default 5 min.
+    pub copy_interval: Millis,
 }
 
 /// The files that say which ensemble this disk belongs to.

@@ -8,15 +8,16 @@
 //!   request makes room for the newest, so that a probe is answered however many others are slow;
 //! * what changes something needs the token, which is compared in constant time.
 //!
-//! Not here: ZooKeeper's own commands below `/commands`.
+//! Not here: ZooKeeper's own commands (`commands`).
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -30,9 +31,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::clients::Clients;
+use super::commands::{Asked, Commands};
 use super::facts::Facts;
 use super::health::Health;
-use super::metrics::{self, Descriptors};
+use super::metrics;
+use super::payload::{Answer, Payload};
 use crate::base::{MemberRole, ServerId};
 use crate::zab::effects::Status;
 
@@ -42,11 +45,11 @@ const CONNECTIONS_MAX: usize = 64;
 const BODY_BYTES_MAX: usize = 4096;
 /// Pause after accepting went wrong.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long sending a file may take.
+const STREAM_WAIT: Duration = Duration::from_secs(3600);
 /// Over how long clients are sent away, unless the request says so.
 const DRAIN_SECONDS: u64 = 5;
 const DRAIN_SECONDS_MAX: u64 = 600;
-
-type Answer = Response<Full<Bytes>>;
 
 /// What this port shows.
 #[derive(Clone)]
@@ -57,6 +60,8 @@ pub struct Desk {
     pub disk: Option<Disk>,
     /// What requests that change something must bear; `None` refuses them all.
     pub token: Option<String>,
+    /// ZooKeeper's commands.
+    pub commands: Arc<Commands>,
     /// How patient it is.
     pub waits: Waits,
     /// Ends everything.
@@ -117,6 +122,8 @@ struct Place {
     stop: CancellationToken,
     /// Its request is being answered: nothing is waited for that the other side owes.
     is_answering: AtomicBool,
+    /// A file is on its way to the other side.
+    is_streaming: AtomicBool,
 }
 
 /// Makes room for one more: the oldest that waits for the other side goes, else the oldest.
@@ -144,7 +151,7 @@ async fn accept(desk: Desk, port: Port, listener: TcpListener) {
             }
         };
         make_room(&mut places);
-        let place = Arc::new(Place { stop: desk.stop.child_token(), is_answering: AtomicBool::new(false) });
+        let place = Arc::new(Place { stop: desk.stop.child_token(), ..Place::default() });
         places.push(Arc::clone(&place));
         desk.tasks.spawn(serve(desk.clone(), port, stream, place));
     }
@@ -152,12 +159,14 @@ async fn accept(desk: Desk, port: Port, listener: TcpListener) {
 
 /// Answers the one request of a connection.
 async fn serve(desk: Desk, port: Port, stream: TcpStream, place: Arc<Place>) {
+    let Ok(from) = stream.peer_addr() else { return };
     let service = service_fn(|request| {
         let (desk, place) = (&desk, &place);
         async move {
             place.is_answering.store(true, Relaxed);
-            let answer = answer(desk, port, request).await;
+            let answer = answer(desk, port, request, from.ip().to_canonical()).await;
             place.is_answering.store(false, Relaxed);
+            place.is_streaming.store(answer.body().is_streamed(), Relaxed);
             Ok::<_, Infallible>(answer)
         }
     });
@@ -166,16 +175,26 @@ async fn serve(desk: Desk, port: Port, stream: TcpStream, place: Arc<Place>) {
         .header_read_timeout(desk.waits.head)
         .max_buf_size(16 << 10)
         .keep_alive(false);
-    let connection = timeout(desk.waits.all, http.serve_connection(TokioIo::new(stream), service));
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let limit = async {
+        sleep(desk.waits.all).await;
+        if place.is_streaming.load(Relaxed) {
+            sleep(STREAM_WAIT).await;
+        }
+    };
     tokio::select! {
         () = place.stop.cancelled() => {}
+        () = limit => {}
         served = connection => drop(served), // a broken request concerns only who sent it
     }
     place.stop.cancel();
 }
 
-async fn answer(desk: &Desk, port: Port, request: Request<Incoming>) -> Answer {
+async fn answer(desk: &Desk, port: Port, request: Request<Incoming>, from: IpAddr) -> Answer {
     let path = request.uri().path().to_owned();
+    if let (Port::Admin, Some(name)) = (port, desk.commands.name_in(&path)) {
+        return desk.commands.answer(Asked { name, request, from }, desk.health.clients()).await;
+    }
     let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
     match (port, path.as_str()) {
         (Port::Metrics, "/metrics") if is_reading => metrics(desk).await,
@@ -235,7 +254,7 @@ async fn metrics(desk: &Desk) -> Answer {
     let Some(facts) = clients.shared.asker.ask().await else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "its loop does not answer\n".to_owned());
     };
-    let metrics = metrics::collect(&facts, &clients.shared.stats, clients.count(), Descriptors::read());
+    let metrics = metrics::of_server(&facts, &clients);
     let mut answer = text(StatusCode::OK, metrics::to_prometheus(&metrics));
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     answer.headers_mut().insert(CONTENT_TYPE, kind.parse().expect("a header value"));
@@ -375,7 +394,7 @@ fn json_answer(status: StatusCode, value: &Value) -> Answer {
 }
 
 fn text(status: StatusCode, text: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    let mut answer = Response::new(Payload::from(text));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, "text/plain; charset=utf-8".parse().expect("a header value"));
     answer
@@ -398,6 +417,11 @@ mod tests {
             health: Arc::new(Health::new(|| Millis(0))),
             disk: None,
             token: Some("secret".to_owned()),
+            commands: Arc::new(Commands {
+                url: "/commands".to_owned(),
+                written: Vec::new(),
+                limits: crate::net::commands::guard::Limits::default(),
+            }),
             waits,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

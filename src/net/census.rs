@@ -118,6 +118,26 @@ pub fn sessions(clients: &Clients) -> BTreeMap<SessionId, i32> {
     clients.shared.service.tree.read(|tree| tree.sessions().clone())
 }
 
+/// How many plain connections come from elsewhere, and how many from this machine.
+pub fn plain_counts(clients: &Clients) -> (usize, usize) {
+    let (local, remote): (Vec<_>, Vec<_>) =
+        clients.entries().into_iter().partition(|(_, entry)| entry.from.ip().is_loopback());
+    (remote.len(), local.len())
+}
+
+/// The zxid in the name of the newest snapshot, and when it was written, in seconds since 1970; `None` without one.
+pub fn last_snapshot(dir: &Path) -> Option<(i64, u64)> {
+    let entries = std::fs::read_dir(dir).ok()?.flatten();
+    let snapshots = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let zxid = name.to_str()?.strip_prefix("snapshot.")?.split('.').next()?;
+        let written = entry.metadata().ok()?.modified().ok()?;
+        let seconds = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        Some((i64::from_str_radix(zxid, 16).ok()?, seconds))
+    });
+    snapshots.max()
+}
+
 /// Bytes of the files below a directory, at any depth; what cannot be read counts nothing.
 pub fn size_of(dir: &Path) -> u64 {
     let mut sum = 0;

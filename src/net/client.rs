@@ -25,8 +25,8 @@ use tracing::{debug, warn};
 use super::clients::{Admitted, Clients};
 use super::talk::Latency;
 use super::words;
-use crate::base::Millis;
 use crate::base::wire::DecodeError;
+use crate::base::{Millis, SessionId};
 use crate::proto::frame;
 use crate::replica::conn::Conn;
 use crate::replica::event::{Ask, Closing, Event, ToClient};
@@ -359,10 +359,14 @@ impl Session {
     /// Hands events to the loop and bytes to the client.
     async fn flush(&mut self, clients: &Clients) -> Result<(), Closing> {
         self.events.extend(self.conn.take_events());
+        if !self.events.is_empty() {
+            clients.mark_queue();
+        }
         for event in self.events.drain(..) {
             match &event {
-                Event::ClientUp(..) => {
+                Event::ClientUp(_, request) => {
                     self.is_known = true;
+                    clients.shared.stats.sessions_brought.add(u64::from(request.session != SessionId::NONE));
                     clients.shared.stats.connection_requests.add(1);
                 }
                 Event::Request(_, request) => {
@@ -384,7 +388,9 @@ impl Session {
         }
         clients.shared.stats.response_bytes.add(bytes.len() as u64);
         clients.shared.stats.response_sizes.observe(bytes.len());
+        let began = Instant::now();
         let written = timeout(WRITE_WAIT, self.stream.write_all(&bytes)).await;
+        clients.shared.stats.stage_reply.observe(began.elapsed());
         if !matches!(written, Ok(Ok(()))) {
             debug!(from = %self.admitted.entry.from, "a client does not take what is written");
             return Err(Closing::Abrupt);

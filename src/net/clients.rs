@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -71,6 +71,9 @@ pub struct Clients {
     is_draining: AtomicBool,
     is_quiet: AtomicBool,
     next: AtomicU64,
+    born: Instant,
+    /// When the first event since the loop last looked was given to it, in microseconds since `born`; 0 for none.
+    queue_mark: AtomicU64,
     /// What `stmk` sets and `gtmk` tells.
     trace_mask: AtomicI64,
     open: Mutex<HashMap<ConnId, Arc<Entry>>>,
@@ -104,6 +107,8 @@ impl Clients {
             is_draining: AtomicBool::new(false),
             is_quiet: AtomicBool::new(false),
             next: AtomicU64::new(1),
+            born: Instant::now(),
+            queue_mark: AtomicU64::new(0),
             trace_mask: AtomicI64::new(TRACE_MASK),
             open: Mutex::default(),
             per_address: Mutex::default(),
@@ -157,6 +162,33 @@ impl Clients {
                 }
             }
         });
+    }
+
+    /// Something is given to the loop.
+    pub(super) fn mark_queue(&self) {
+        if self.queue_mark.load(Relaxed) == 0 {
+            let since = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.queue_mark.store(since.max(1), Relaxed);
+        }
+    }
+
+    /// How long the first of what was given since the last call has waited; `None` if nothing was.
+    pub fn take_queue_mark(&self) -> Option<Duration> {
+        if self.queue_mark.load(Relaxed) == 0 {
+            return None;
+        }
+        let marked = Duration::from_micros(self.queue_mark.swap(0, Relaxed));
+        Some(self.born.elapsed().saturating_sub(marked))
+    }
+
+    /// Closes this share of the connections, in percent, and tells how many.
+    pub fn shed(&self, percentage: u64) -> usize {
+        let entries = self.entries();
+        let count = usize::try_from(entries.len() as u64 * percentage / 100).unwrap_or(0);
+        for (_, entry) in &entries[..count] {
+            entry.abort.cancel();
+        }
+        count
     }
 
     /// Takes no more requests from anybody; what is asked already is answered.

@@ -9,6 +9,7 @@
 //! Not here: what is counted over time (`stats`), how facts become text (`words`, `server::metrics`).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,8 @@ use crate::zab::effects::Status;
 
 /// How long an answer may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
+/// How long writing a snapshot may take.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(600);
 /// How long handing leadership over may take.
 const TRANSFER_WAIT: Duration = Duration::from_secs(30);
 /// Questions that may wait; more are answered as if the server did not serve.
@@ -48,6 +51,8 @@ pub struct Facts {
     pub sessions: u64,
     /// Sessions of this server alone.
     pub local_sessions: u64,
+    /// How often a txn's digest was not the tree's.
+    pub digest_mismatches: u64,
     /// Writes that were refused for a quota, by its top-level node.
     pub quota_refusals: BTreeMap<String, u64>,
     /// Requests of clients in progress.
@@ -97,11 +102,22 @@ pub struct Learner {
 /// Live sessions by the moment at which they expire, on the monotonic clock.
 pub type Expiries = Vec<(Millis, Vec<SessionId>)>;
 
+/// A snapshot that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The last txn in it.
+    pub zxid: Zxid,
+    /// Its file.
+    pub path: PathBuf,
+}
+
 /// What the loop is asked.
 #[derive(Debug)]
 pub enum Question {
     /// What it knows.
     Facts(oneshot::Sender<Facts>),
+    /// To write a snapshot beside those that it writes by itself.
+    Snapshot(oneshot::Sender<Result<Written, String>>),
     /// When which sessions expire; `None` where another server's clock decides.
     Expiries(oneshot::Sender<Option<Expiries>>),
     /// To hand leadership over to this voter; `None` for the one that is most level.
@@ -125,6 +141,13 @@ impl Asker {
         let (answer, answered) = oneshot::channel();
         self.questions.try_send(Question::Facts(answer)).ok()?;
         timeout(ANSWER_WAIT, answered).await.ok()?.ok()
+    }
+
+    /// Writes a snapshot; `None` if the loop does not answer.
+    pub async fn snapshot(&self) -> Option<Result<Written, String>> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.try_send(Question::Snapshot(answer)).ok()?;
+        timeout(SNAPSHOT_WAIT, answered).await.ok()?.ok()
     }
 
     /// When which sessions expire; `None` where another server's clock decides, or if the loop does not answer.
@@ -156,6 +179,19 @@ impl Facts {
             Status::Joining(leader) | Status::Following(leader, _) | Status::Observing(leader, _) => {
                 Some(leader)
             }
+        }
+    }
+
+    /// What it does in its ensemble, as ZooKeeper names it; `None` alone.
+    pub fn phase(&self) -> Option<&'static str> {
+        match self.status {
+            Status::Standalone => None,
+            Status::Leading(_) => Some("leading - broadcast"),
+            Status::Following(..) => Some("following - broadcast"),
+            Status::Observing(..) => Some("observing - broadcast"),
+            Status::Discovering => Some("leading - discovery"),
+            Status::Joining(_) => Some("following - synchronization"),
+            Status::Looking => Some("looking - election"),
         }
     }
 

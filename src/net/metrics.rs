@@ -8,11 +8,15 @@
 //!
 //! Not here: counting (`stats`), serving it over HTTP (`admin`).
 
+mod idle;
+
 use std::fmt::Write as _;
 
+use super::census;
+use super::clients::Clients;
 use super::facts::Facts;
 use super::stats::{Counted, Stats};
-use crate::base::meter::Summary;
+use crate::base::meter::{Counter, Histogram, Summary};
 use crate::tree::NamespaceQuotas;
 use crate::zab::effects::Status;
 
@@ -42,6 +46,20 @@ pub enum Value {
     Basic(Measured),
     /// The same, and its distribution.
     Advanced(Measured),
+    /// A set of summaries of which none is measured.
+    SummarySet,
+    /// Times at the stages of a request.
+    Stages(Vec<Stage>),
+}
+
+/// Times at one stage of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    stage: &'static str,
+    /// Bounds in microseconds, each with how many times were not above it.
+    cumulated: Vec<(Option<u64>, u64)>,
+    /// The sum in microseconds.
+    micros: u64,
 }
 
 impl Value {
@@ -89,13 +107,59 @@ impl Descriptors {
     }
 }
 
-/// Everything that can be told.
-pub fn collect(facts: &Facts, stats: &Stats, connections: usize, descriptors: Descriptors) -> Vec<Metric> {
+/// Everything that can be told of a server.
+pub fn of_server(facts: &Facts, clients: &Clients) -> Vec<Metric> {
+    let shared = &clients.shared;
+    let mut metrics = collect(facts, &shared.stats, clients.count(), Descriptors::read());
+    let (remote, local) = census::plain_counts(clients);
+    let (meters, fired) = (&shared.service.meters, shared.service.watches.meters());
+    let gauge = |name, value| Metric { name, value: Value::Gauge(signed(value)) };
+    let counter = |name, counter: &Counter| Metric { name, value: Value::Counter(counter.count()) };
+    let basic = |name, summary| Metric { name, value: Value::Basic(measured(summary)) };
+    let stages = [
+        ("queue", &shared.stats.stage_queue),
+        ("log", &shared.stats.stage_log),
+        ("apply", &shared.stats.stage_apply),
+        ("reply", &shared.stats.stage_reply),
+    ];
+    metrics.extend([
+        gauge("auth_failed_count", meters.auth_failures.count()),
+        gauge("non_mtls_remote_conn_count", remote as u64),
+        gauge("non_mtls_local_conn_count", local as u64),
+        gauge("outstanding_tls_handshake", 0), // there is no TLS
+        counter("request_commit_queued", &meters.applied),
+        counter("stale_sessions_expired", &meters.sessions_expired),
+        counter("watch_bytes", &fired.bytes),
+        basic("node_created_watch_count", &fired.created),
+        basic("node_deleted_watch_count", &fired.deleted),
+        basic("node_changed_watch_count", &fired.changed),
+        basic("node_children_watch_count", &fired.children),
+        Metric { name: "propagation_latency", value: Value::Advanced(measured(&meters.propagation)) },
+        Metric { name: "quorate_stage_seconds", value: Value::Stages(stages.map(of_stage).to_vec()) },
+    ]);
+    let nothing = measured(&Summary::default());
+    let idle = |names: &[&'static str], value: Value| {
+        names.iter().map(|name| Metric { name, value: value.clone() }).collect::<Vec<Metric>>()
+    };
+    metrics.extend(idle(idle::COUNTERS, Value::Counter(0)));
+    metrics.extend(idle(idle::BASIC, Value::Basic(nothing.clone())));
+    metrics.extend(idle(idle::ADVANCED, Value::Advanced(nothing)));
+    metrics.extend(idle(idle::SETS, Value::SummarySet));
+    metrics
+}
+
+fn of_stage((stage, histogram): (&'static str, &Histogram)) -> Stage {
+    Stage { stage, cumulated: histogram.cumulated(), micros: histogram.sum() }
+}
+
+/// Everything that can be told without the connections.
+fn collect(facts: &Facts, stats: &Stats, connections: usize, descriptors: Descriptors) -> Vec<Metric> {
     let mut metrics = gauges(facts, stats, connections, descriptors);
     metrics.extend(of_leader(facts, stats));
     metrics.extend(of_quotas(facts));
     let commits = stats.proposals.count().saturating_sub(facts.proposals_open);
     metrics.push(Metric { name: "commit_count", value: Value::Counter(commits) });
+    metrics.push(Metric { name: "digest_mismatches_count", value: Value::Counter(facts.digest_mismatches) });
     metrics
         .extend(stats.named().into_iter().map(|(name, counted)| Metric { name, value: Value::of(counted) }));
     metrics
@@ -200,41 +264,74 @@ pub fn decimal(value: f64) -> String {
 /// The lines of `mntr` for these metrics.
 pub fn to_mntr(metrics: &[Metric]) -> String {
     let mut out = String::new();
-    let mut line = |name: &str, value: &dyn std::fmt::Display| {
-        writeln!(out, "zk_{name}\t{value}").expect("a string takes whatever is written");
+    for (name, number) in numbers(metrics) {
+        match number {
+            Number::Whole(value) => writeln!(out, "zk_{name}\t{value}"),
+            Number::Decimal(value) => writeln!(out, "zk_{name}\t{}", decimal(value)),
+        }
+        .expect("a string takes whatever is written");
+    }
+    out
+}
+
+/// The same names and numbers as an object.
+pub fn to_object(metrics: &[Metric]) -> serde_json::Map<String, serde_json::Value> {
+    let json = |number| match number {
+        Number::Whole(value) => serde_json::Value::from(value),
+        Number::Decimal(value) => serde_json::Value::from((value * 10_000.0).round() / 10_000.0),
     };
+    numbers(metrics).into_iter().map(|(name, number)| (name, json(number))).collect()
+}
+
+/// A number as ZooKeeper prints it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Number {
+    Whole(i64),
+    Decimal(f64),
+}
+
+/// Every number by its name in `mntr`.
+fn numbers(metrics: &[Metric]) -> Vec<(String, Number)> {
+    let mut out = Vec::new();
     for Metric { name, value } in metrics {
+        let whole = |name: String, value| (name, Number::Whole(value));
         let (measured, with_quantiles) = match value {
             Value::Gauge(value) => {
-                line(name, value);
+                out.push(whole((*name).to_owned(), *value));
                 continue;
             }
             Value::Float(value) => {
-                line(name, &decimal(*value));
+                out.push(((*name).to_owned(), Number::Decimal(*value)));
                 continue;
             }
             Value::Counter(value) => {
-                line(name, value);
+                out.push(whole((*name).to_owned(), signed(*value)));
                 continue;
             }
             Value::GaugeSet(values) | Value::CounterSet(values) => {
-                for (key, value) in values {
-                    line(&format!("{key}_{name}"), value);
+                out.extend(values.iter().map(|(key, value)| whole(format!("{key}_{name}"), *value)));
+                continue;
+            }
+            Value::Stages(stages) => {
+                for Stage { stage, cumulated, micros } in stages {
+                    let count = cumulated.last().map_or(0, |(_, count)| *count);
+                    out.push(whole(format!("cnt_quorate_stage_{stage}_us"), signed(count)));
+                    out.push(whole(format!("sum_quorate_stage_{stage}_us"), signed(*micros)));
                 }
                 continue;
             }
+            Value::SummarySet => continue,
             Value::Basic(measured) => (measured, false),
             Value::Advanced(measured) => (measured, true),
         };
-        line(&format!("avg_{name}"), &decimal(measured.average));
-        line(&format!("min_{name}"), &measured.min);
-        line(&format!("max_{name}"), &measured.max);
-        line(&format!("cnt_{name}"), &measured.count);
-        line(&format!("sum_{name}"), &measured.sum);
+        out.push((format!("avg_{name}"), Number::Decimal(measured.average)));
+        let Measured { min, max, count, sum, quantiles: [p50, _, p95, p99, p999], .. } = *measured;
+        for (part, value) in [("min", min), ("max", max), ("cnt", count), ("sum", sum)] {
+            out.push(whole(format!("{part}_{name}"), signed(value)));
+        }
         if with_quantiles {
-            let [p50, _, p95, p99, p999] = measured.quantiles;
-            for (quantile, value) in [("p50", p50), ("p95", p95), ("p99", p99), ("p999", p999)] {
-                line(&format!("{quantile}_{name}"), &value);
+            for (part, value) in [("p50", p50), ("p95", p95), ("p99", p99), ("p999", p999)] {
+                out.push(whole(format!("{part}_{name}"), signed(value)));
             }
         }
     }
@@ -251,6 +348,10 @@ pub fn to_prometheus(metrics: &[Metric]) -> String {
             Value::Counter(value) => ("counter", format!("{name} {value}.0\n")),
             Value::GaugeSet(values) => ("gauge", keyed(name, values)),
             Value::CounterSet(values) => ("counter", keyed(name, values)),
+            Value::SummarySet => ("summary", String::new()),
+            Value::Stages(stages) => {
+                ("histogram", stages.iter().map(|stage| histogram(name, stage)).collect())
+            }
             Value::Basic(measured) => ("summary", summary(name, measured, &[("0.5", 0)])),
             Value::Advanced(measured) => {
                 ("summary", summary(name, measured, &[("0.5", 0), ("0.9", 1), ("0.99", 3)]))
@@ -258,6 +359,22 @@ pub fn to_prometheus(metrics: &[Metric]) -> String {
         };
         write!(out, "# HELP {name} {name}\n# TYPE {name} {kind}\n{text}").expect("a string takes it");
     }
+    out
+}
+
+/// The lines of one stage, in seconds.
+fn histogram(name: &str, stage: &Stage) -> String {
+    let Stage { stage, cumulated, micros } = stage;
+    let mut out = String::new();
+    for (bound, count) in cumulated {
+        let bound = bound.map_or("+Inf".to_owned(), |micros| (micros as f64 / 1e6).to_string());
+        writeln!(out, "{name}_bucket{{stage=\"{stage}\",le=\"{bound}\",}} {count}.0")
+            .expect("a string takes it");
+    }
+    let count = cumulated.last().map_or(0, |(_, count)| *count);
+    let seconds = *micros as f64 / 1e6;
+    writeln!(out, "{name}_sum{{stage=\"{stage}\",}} {seconds}\n{name}_count{{stage=\"{stage}\",}} {count}.0")
+        .expect("a string takes it");
     out
 }
 

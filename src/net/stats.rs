@@ -7,7 +7,7 @@
 //!
 //! Not here: what the replica counts itself (`replica::meters`), the text forms (`metrics`).
 
-use crate::base::meter::{Counter, Sizes, Summary};
+use crate::base::meter::{Counter, Histogram, Sizes, Summary};
 
 /// A summary that is told without a distribution in `mntr`.
 pub type Basic = Summary;
@@ -92,6 +92,50 @@ named {
     diffs_sent: Counter = "diff_count",
     /// Proposals made while leading.
     proposals: Counter = "proposal_count",
+    /// Sessions that clients brought from another connection.
+    sessions_brought: Counter = "connection_revalidate_count",
+    /// Sessions of which learners asked this leader whether they live.
+    revalidations: Counter = "revalidate_count",
+    /// Proposals that this learner got.
+    proposals_received: Counter = "learner_proposal_received_count",
+    /// Commits that this learner got.
+    commits_received: Counter = "learner_commit_received_count",
+    /// Requests that came into the loop.
+    requests_queued: Counter = "prep_processor_request_queued",
+    /// How many events wait for the loop when it takes requests.
+    queue_size: Basic = "prep_processor_queue_size",
+    /// How long the first of them waited.
+    queue_time: Advanced = "prep_processor_queue_time_ms",
+    /// How long the loop takes for what it takes at once.
+    step_time: Basic = "prep_process_time",
+    /// Writes given to the disk.
+    writes_queued: Counter = "sync_processor_request_queued",
+    /// Writes of one fsync.
+    batch_size: Basic = "sync_processor_batch_size",
+    /// Writes that wait when others became durable.
+    writes_waiting: Basic = "sync_processor_queue_size",
+    /// How long writing and the fsync of a batch take.
+    write_time: Basic = "sync_process_time",
+    /// The same, with its distribution.
+    flush_time: Advanced = "sync_processor_queue_flush_time_ms",
+    /// From giving a write to the disk until it is known to be durable.
+    write_total: Advanced = "sync_processor_queue_and_flush_time_ms",
+    /// From joining a leader to following it.
+    follower_sync_time: Basic = "follower_sync_time",
+    /// From joining a leader to observing it.
+    observer_sync_time: Basic = "observer_sync_time",
+    /// Time without serving, of a server that led afterwards.
+    leader_unavailable_time: Basic = "leader_unavailable_time",
+    /// How late ticks of the loop came: its stalls, where ZooKeeper tells of those of its JVM.
+    pauses: Advanced = "jvm_pause_time_ms",
+    /// Snapshots that were asked for and could not be written.
+    snapshot_errors: Counter = "snapshot_error_count",
+    /// Snapshots that were asked for too early.
+    snapshots_limited: Counter = "snapshot_rate_limited_count",
+    /// Restores that failed.
+    restore_errors: Counter = "restore_error_count",
+    /// Restores that were asked for too early.
+    restores_limited: Counter = "restore_rate_limited_count",
 }
 others {
     /// Requests and words from clients.
@@ -104,6 +148,14 @@ others {
     latency: Summary,
     /// Sizes of proposals made while leading.
     proposal_sizes: Sizes,
+    /// How long requests wait for the loop.
+    stage_queue: Histogram,
+    /// How long writes are on their way to the disk.
+    stage_log: Histogram,
+    /// How long the loop takes for what it takes at once: deciding, applying, ordering.
+    stage_apply: Histogram,
+    /// How long replies take into a client's socket.
+    stage_reply: Histogram,
 }
 }
 

@@ -18,7 +18,7 @@ use listing::Form;
 use super::census;
 use super::clients::Clients;
 use super::facts::Facts;
-use super::metrics::{self, Descriptors, decimal};
+use super::metrics::{self, decimal};
 use crate::base::{Ensemble, MemberRole};
 use crate::config::{Config, Mode, Words};
 use crate::watch::list::Summary;
@@ -46,6 +46,8 @@ pub struct Lexicon {
     conf: String,
     /// The lines of `conf` about the ensemble; `None` alone.
     conf_ensemble: Option<String>,
+    /// What `configuration` says.
+    configuration: serde_json::Value,
     /// `dataDir` and `dataLogDir`, with their `version-2`.
     dirs: [std::path::PathBuf; 2],
 }
@@ -72,8 +74,34 @@ impl Lexicon {
             }
         };
         let dirs = [config.data_dir.join("version-2"), config.data_log_dir.join("version-2")];
+        let configuration = serde_json::json!({
+            "client_port": port,
+            "data_dir": dirs[0].display().to_string(),
+            "data_log_dir": dirs[1].display().to_string(),
+            "tick_time": config.tick.0,
+            "max_client_cnxns": config.connections.per_address_max,
+            "min_session_timeout": config.session_timeout_min.0,
+            "max_session_timeout": config.session_timeout_max.0,
+            "server_id": config.id().0,
+            "client_port_listen_backlog": config.connections.backlog,
+        });
         let conf = format!("clientPort={port}\nsecureClientPort=-1\n\0{conf}");
-        Lexicon { allowed: config.words.clone(), conf, conf_ensemble, dirs }
+        Lexicon { allowed: config.words.clone(), conf, conf_ensemble, configuration, dirs }
+    }
+
+    /// What the command `configuration` says.
+    pub fn configuration(&self) -> serde_json::Value {
+        self.configuration.clone()
+    }
+
+    /// The directory of snapshots.
+    pub fn snapshot_dir(&self) -> &std::path::Path {
+        &self.dirs[0]
+    }
+
+    /// Bytes below the directories of snapshots and of logs.
+    pub fn dir_sizes(&self) -> [u64; 2] {
+        self.dirs.each_ref().map(|dir| census::size_of(dir))
     }
 
     fn conf(&self, facts: &Facts) -> String {
@@ -141,7 +169,7 @@ pub async fn answer(word: &'static str, argument: &[u8], clients: &Clients) -> S
             "Connection stats reset.\n".to_owned()
         }
         "dirs" => {
-            let [data, log] = shared.lexicon.dirs.each_ref().map(|dir| census::size_of(dir));
+            let [data, log] = shared.lexicon.dir_sizes();
             format!("datadir_size: {data}\nlogdir_size: {log}\n")
         }
         "dump" => listing::dump(clients, shared.asker.expiries().await, (shared.now)()),
@@ -204,6 +232,12 @@ fn hash(facts: &Facts) -> String {
 
 /// The process's surroundings, under the names that Java has for them; clients read the version from it.
 fn environment() -> String {
+    let lines = surroundings().into_iter().map(|(key, value)| format!("{key}={value}\n"));
+    format!("Environment:\n{}", lines.collect::<String>())
+}
+
+/// The same, name by name.
+pub fn surroundings() -> Vec<(&'static str, String)> {
     let read =
         |path: &str| std::fs::read_to_string(path).map_or(String::new(), |text| text.trim().to_owned());
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
@@ -215,7 +249,7 @@ fn environment() -> String {
     };
     let dir = std::env::current_dir().map_or(String::new(), |dir| dir.display().to_string());
     let not_java = || "<NA>".to_owned();
-    let lines = [
+    vec![
         ("zookeeper.version", VERSION.to_owned()),
         ("host.name", read("/proc/sys/kernel/hostname")),
         ("java.version", not_java()),
@@ -234,28 +268,15 @@ fn environment() -> String {
         ("os.memory.free", megabytes("MemFree")),
         ("os.memory.max", megabytes("MemTotal")),
         ("os.memory.total", megabytes("MemTotal")),
-    ];
-    let lines = lines.map(|(key, value)| format!("{key}={value}\n"));
-    format!("Environment:\n{}", lines.concat())
+    ]
 }
 
 fn mntr(facts: &Facts, clients: &Clients) -> String {
-    let shared = &clients.shared;
     let mut text = format!("zk_version\t{VERSION}\nzk_server_state\t{}\n", facts.mode());
-    let phase = match facts.status {
-        Status::Standalone => None,
-        Status::Leading(_) => Some("leading - broadcast"),
-        Status::Following(..) => Some("following - broadcast"),
-        Status::Observing(..) => Some("observing - broadcast"),
-        Status::Discovering => Some("leading - discovery"),
-        Status::Joining(_) => Some("following - synchronization"),
-        Status::Looking => Some("looking - election"),
-    };
-    if let Some(phase) = phase {
+    if let Some(phase) = facts.phase() {
         writeln!(text, "zk_peer_state\t{phase}").expect("a string takes it");
     }
-    let metrics = metrics::collect(facts, &shared.stats, clients.count(), Descriptors::read());
-    text + &metrics::to_mntr(&metrics)
+    text + &metrics::to_mntr(&metrics::of_server(facts, clients))
 }
 
 /// The end of `conf` in an ensemble.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::event::{Ask, ClientRequest, Closing, Event, Granted, Then, ToClient};
+use super::meters::Meters;
 use super::read::{self, Answer, Caller, Local};
 use crate::base::wire::{DecodeError, Writer};
 use crate::base::{ConnId, Millis, SessionId, Zxid};
@@ -47,6 +48,8 @@ pub struct Service {
     pub watches: Watches,
     /// What they are told apart and limited by.
     pub settings: ClientSettings,
+    /// What is counted.
+    pub meters: Meters,
 }
 
 /// Settings of client connections.
@@ -393,6 +396,7 @@ impl Conn {
         let granted = match self.service.settings.schemes.authenticate(scheme, auth, self.address) {
             Ok(granted) => granted,
             Err(code) => {
+                self.service.meters.auth_failures.add(1);
                 self.leave();
                 return Local::Bare { zxid: Zxid::ZERO, err: code.as_wire(), then: Then::Close };
             }

@@ -131,7 +131,9 @@ impl Replica {
         if self.zab.next_zxid().is_none() {
             return;
         }
-        for session in leading.tracker.expire(now.mono) {
+        let expired = leading.tracker.expire(now.mono);
+        self.service.meters.sessions_expired.add(expired.len() as u64);
+        for session in expired {
             self.decide(now, Work::End(session));
         }
         self.reap(now);

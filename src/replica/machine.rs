@@ -19,12 +19,13 @@ use super::conn::Service;
 use super::event::{Closing, Effect, Event, ToClient};
 use super::lead::{Leading, Work};
 use super::learn::{Learning, Validity};
+use super::meters::Meters;
 use super::prepare::{Rules, Switch};
 use super::settings::{RecoverError, Settings};
 use super::snapshots::Snapshots;
 use crate::base::{ConnId, Ensemble, LinkId, Millis, Now, Recovered, ServerId, Zxid};
 use crate::session::{LocalRule, LocalSessions, SessionIds};
-use crate::tree::{DigestMismatch, Shared, Tree, Txn, TxnBody};
+use crate::tree::{DigestMismatch, Image, Shared, Tree, Txn, TxnBody};
 use crate::watch::Watches;
 use crate::zab::effects::{self, News, Status};
 use crate::zab::packet::{Packet, Proposal};
@@ -132,6 +133,7 @@ impl Replica {
             tree: Shared::new(tree),
             watches: Watches::new(settings.clients.acl_check),
             settings: settings.clients.clone(),
+            meters: Meters::default(),
         });
         Ok(Replica {
             snapshots: Snapshots::new(settings.snap_count, seed),
@@ -157,6 +159,11 @@ impl Replica {
     /// What the connections' tasks share with this server.
     pub fn service(&self) -> Arc<Service> {
         Arc::clone(&self.service)
+    }
+
+    /// The tree as it is, to be written as `Effect::TakeSnapshot` is; `None` while another snapshot is being written.
+    pub fn snapshot_now(&mut self) -> Option<Image> {
+        self.snapshots.begin().then(|| self.service.tree.read(Tree::image))
     }
 
     /// Takes one event and returns what has to be done about it. Never waits.
@@ -403,6 +410,11 @@ impl Replica {
         });
         if !told.is_empty() {
             self.fx.push(Effect::Notify(applied.zxid, told.into_iter().collect()));
+        }
+        let meters = &self.service.meters;
+        meters.applied.add(1);
+        if let Role::Learning(_) = &self.role {
+            meters.propagation.observe(u64::try_from(now.wall_ms - txn.header.time).unwrap_or(0));
         }
         if let Role::Leading(leading) = &mut self.role {
             leading.on_applied(&applied);

@@ -17,6 +17,7 @@ mod lead;
 mod learn;
 mod local;
 mod machine;
+pub mod meters;
 pub mod prepare;
 pub mod read;
 mod reap;

@@ -49,6 +49,13 @@ impl Snapshots {
         true
     }
 
+    /// Somebody wants a snapshot; `false` while one is being written. Otherwise it counts as being written.
+    pub fn begin(&mut self) -> bool {
+        let may = self.phase == Phase::Idle;
+        self.phase = Phase::Writing;
+        may
+    }
+
     /// The snapshot is written, or could not be: either way the next one may come.
     pub fn on_taken(&mut self) {
         self.phase = Phase::Idle;

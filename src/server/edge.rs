@@ -19,10 +19,10 @@ use super::clock;
 use super::exit::SNAPSHOT_FAILED;
 use super::identity::Identity;
 use super::ports::Ports;
-use crate::base::{Ensemble, Millis, ServerId, Write};
+use crate::base::{Ensemble, Millis, ServerId, Write, WriteSeq};
 use crate::net::clients::Clients;
 use crate::net::election::Election;
-use crate::net::facts::serves;
+use crate::net::facts::{Written, serves};
 use crate::net::health::Health;
 use crate::net::quorum::Quorum;
 use crate::net::stats::Stats;
@@ -75,6 +75,8 @@ pub struct Edge {
     pub health: Arc<Health>,
     /// What this server is, since when.
     pub status: (Status, Millis),
+    /// The last write that was given to the disk.
+    pub written: WriteSeq,
     /// Who waits for the outcome of a hand-over.
     pub transfers: Vec<oneshot::Sender<Result<ServerId, String>>>,
     snapshots: Snapshots,
@@ -112,6 +114,7 @@ impl Edge {
             ports,
             health,
             status: (Status::Looking, now),
+            written: WriteSeq(0),
             transfers: Vec::new(),
             snapshots,
             peers,
@@ -142,11 +145,14 @@ impl Edge {
                     self.on_memberships(&memberships);
                 }
                 self.health.on_write(seq);
+                self.written = seq;
                 self.writer.write(seq, write);
             }
             Effect::Send(link, packet) => {
-                if let Packet::Diff(_) = packet {
-                    self.stats.diffs_sent.add(1);
+                match &packet {
+                    Packet::Diff(_) => self.stats.diffs_sent.add(1),
+                    Packet::Revalidated { .. } => self.stats.revalidations.add(1),
+                    _ => {}
                 }
                 if let Some((quorum, _)) = &self.peers {
                     quorum.send(link, packet);
@@ -173,7 +179,7 @@ impl Edge {
                     quorum.close(link);
                 }
             }
-            Effect::TakeSnapshot(image) => self.take_snapshot(image),
+            Effect::TakeSnapshot(image) => self.take_snapshot(image, None),
             Effect::Client(conn, told) => self.clients.tell(conn, told),
             Effect::Notify(zxid, conns) => self.clients.notify(zxid, &conns),
             Effect::Status(status) => self.on_status(status),
@@ -213,7 +219,13 @@ impl Edge {
         if self.status.0 == status {
             return;
         }
-        let old = self.status.0;
+        let (old, since) = self.status;
+        let joined = now.since(since).0;
+        match (old, status) {
+            (Status::Joining(_), Status::Following(..)) => self.stats.follower_sync_time.observe(joined),
+            (Status::Joining(_), Status::Observing(..)) => self.stats.observer_sync_time.observe(joined),
+            (_, _) => {}
+        }
         let had_leader = !matches!(self.status.0, Status::Looking);
         self.status = (status, now);
         match (status, self.looking_since) {
@@ -247,6 +259,9 @@ impl Edge {
     fn on_serving(&mut self, status: Status, now: Millis) {
         if let Some(since) = self.away_since.take() {
             self.stats.unavailable_time.observe(now.since(since).0);
+            if let Status::Leading(_) = status {
+                self.stats.leader_unavailable_time.observe(now.since(since).0);
+            }
         }
         if let Some(Err(source)) = self.identity.as_mut().map(Identity::on_level) {
             error!(error = %source, "the identity of this disk cannot be written; the server ends");
@@ -273,7 +288,8 @@ impl Edge {
         }
     }
 
-    fn take_snapshot(&self, image: Image) {
+    /// Writes a snapshot beside the loop. If somebody asked for it, a failure is theirs, else it ends the server.
+    pub fn take_snapshot(&self, image: Image, asked: Option<oneshot::Sender<Result<Written, String>>>) {
         self.writer.roll();
         let (snapshots, stats, inbox) = (self.snapshots.clone(), Arc::clone(&self.stats), self.inbox.clone());
         self.tasks.spawn_blocking(move || {
@@ -286,12 +302,17 @@ impl Edge {
                 Err(Error::Outdated { .. }) => {
                     info!(%zxid, "a snapshot is dropped: the history was replaced")
                 }
+                Err(error) if asked.is_some() => warn!(%zxid, %error, "a snapshot cannot be written"),
                 Err(error) => {
                     error!(%zxid, %error, "a snapshot cannot be written; the server ends");
                     std::process::exit(i32::from(SNAPSHOT_FAILED));
                 }
             }
             let outcome = written.map_err(|error| error.to_string());
+            if let Some(asked) = asked {
+                let written = outcome.clone().map(|()| Written { zxid, path: snapshots.path(zxid) });
+                drop(asked.send(written)); // who asked may have gone
+            }
             drop(inbox.blocking_send(Event::SnapshotTaken(zxid, outcome))); // the loop may have ended
         });
     }

@@ -12,13 +12,18 @@ use std::path::{Path, PathBuf};
 
 use super::ServerArgs;
 use super::exit::Failure;
-use crate::config::{Access, Config, Found, RawConfig, check};
+use crate::config::{Access, Admin, Config, Found, RawConfig, check};
+use crate::net::admin::Waits;
+use crate::net::commands::Commands;
+use crate::net::commands::guard::{Limits, May};
 use crate::tree::acl;
 
 /// What was read.
 pub struct Loaded {
     /// The settings.
     pub config: Config,
+    /// The settings as they were written, without secrets.
+    pub written: Vec<(String, String)>,
     /// What is odd about them, one line each.
     pub warnings: Vec<String>,
     /// The file that `dynamicConfigFile` names.
@@ -27,6 +32,30 @@ pub struct Loaded {
     pub super_digest: Option<String>,
     /// What a request that changes something on the admin port must bear; `None` refuses them all.
     pub admin_token: Option<String>,
+}
+
+impl Loaded {
+    /// What ZooKeeper's commands on the admin port know.
+    pub fn commands(&self) -> Commands {
+        let admin = self.config.admin.as_ref();
+        let limits = |admin: &Admin| {
+            let may = |is_enabled| if is_enabled { May::Yes } else { May::No };
+            Limits::new(may(admin.snapshot_enabled), may(admin.restore_enabled), admin.copy_interval)
+        };
+        Commands {
+            url: admin.map_or_else(|| "/commands".to_owned(), |admin| admin.command_url.clone()),
+            written: self.written.clone(),
+            limits: admin.map_or_else(Limits::default, limits),
+        }
+    }
+
+    /// How patient the admin port is.
+    pub fn waits(&self) -> Waits {
+        let default = Waits::default();
+        let Some(admin) = &self.config.admin else { return default };
+        let idle = admin.idle_timeout.as_duration();
+        Waits { head: idle, body: idle, ..default }
+    }
 }
 
 /// Reads the configuration that the arguments name.
@@ -49,7 +78,19 @@ pub fn load(args: &ServerArgs) -> Result<Loaded, Failure> {
     let super_digest = super_digest(&config.access)?;
     let token_file = config.admin.as_ref().and_then(|admin| admin.token_file.as_deref());
     let admin_token = token_file.map(read_secret).transpose()?;
-    Ok(Loaded { config, warnings, dynamic_file, super_digest, admin_token })
+    let written = without_secrets(&raw);
+    Ok(Loaded { config, written, warnings, dynamic_file, super_digest, admin_token })
+}
+
+/// Every setting, with dots for the values of those that hold a secret.
+fn without_secrets(raw: &RawConfig) -> Vec<(String, String)> {
+    let is_secret = |key: &str| {
+        let key = key.to_ascii_lowercase();
+        ["password", "passwd", "digest", "secret"].iter().any(|part| key.contains(part))
+            && !key.ends_with("file")
+    };
+    let shown = |key: &str, value: &str| if is_secret(key) { "…".to_owned() } else { value.to_owned() };
+    raw.settings().map(|setting| (setting.key.clone(), shown(&setting.key, &setting.value))).collect()
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

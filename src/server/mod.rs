@@ -18,6 +18,7 @@ mod logs;
 mod picture;
 mod ports;
 mod run;
+mod stages;
 mod start;
 
 use std::path::PathBuf;

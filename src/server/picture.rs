@@ -39,6 +39,7 @@ pub fn facts(id: ServerId, replica: &Replica, status_age: Millis) -> Facts {
         },
         sessions: inspect.session_count as u64,
         local_sessions: inspect.local_session_count as u64,
+        digest_mismatches: inspect.digest_mismatch_count,
         quota_refusals: inspect.quota_refusals,
         outstanding: inspect.request_count as u64,
         ensemble: inspect.ensemble,

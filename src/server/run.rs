@@ -8,6 +8,7 @@
 //!
 //! Not here: performing effects (`edge`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -16,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::edge::Edge;
+use super::stages::Stages;
 use super::{clock, picture};
 use crate::base::{Millis, ServerId, WriteSeq};
 use crate::net::facts::Question;
+use crate::net::stats::Stats;
 use crate::replica::Replica;
 use crate::replica::event::Event;
 use crate::zab::effects::Status;
@@ -46,6 +49,8 @@ pub struct Loop {
     pub questions: mpsc::Receiver<Question>,
     /// How often old files are removed; `None` for never.
     pub purge_every: Option<Millis>,
+    /// What is counted.
+    pub stats: Arc<Stats>,
     /// Told to stop.
     pub stop: CancellationToken,
 }
@@ -56,10 +61,12 @@ impl Loop {
     pub async fn run(mut self) -> (Edge, mpsc::Receiver<Event>) {
         let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
         let mut next_tick = Instant::now();
+        let mut stages = Stages::new(Arc::clone(&self.edge.clients), Arc::clone(&self.stats));
         let mut next_purge = self.purge_every.map(|every| clock::mono() + every);
         let mut deadline: Option<Millis> = None;
         loop {
-            if Instant::now() >= next_tick {
+            if let Some(late) = Instant::now().checked_duration_since(next_tick) {
+                self.stats.pauses.observe(u64::try_from(late.as_millis()).unwrap_or(u64::MAX));
                 next_tick = Instant::now() + TICK;
                 self.edge.health.on_look();
                 self.step(Event::Tick);
@@ -81,18 +88,26 @@ impl Loop {
                     None
                 }
                 Ok(()) = self.durable.changed() => {
-                    batch.push(Event::Synced(*self.durable.borrow_and_update()));
+                    let durable = *self.durable.borrow_and_update();
+                    stages.on_durable(durable);
+                    batch.push(Event::Synced(durable));
                     None
                 }
                 question = self.questions.recv() => question,
                 _ = self.inbox.recv_many(&mut batch, EVENTS_AT_ONCE) => None,
                 () = sleep_until(next_tick) => None,
             };
+            let began = std::time::Instant::now();
+            stages.on_taken(&batch, self.inbox.len());
+            let is_empty = batch.is_empty();
             for event in batch.drain(..) {
                 let now = clock::now();
                 for effect in self.replica.step(now, event) {
                     self.edge.perform(effect);
                 }
+            }
+            if !is_empty {
+                stages.on_stepped(began, self.edge.written);
             }
             match question {
                 None => {}
@@ -100,6 +115,10 @@ impl Loop {
                     let age = clock::mono().since(self.edge.status.1);
                     drop(answer.send(picture::facts(self.id, &self.replica, age))); // who asked may have gone
                 }
+                Some(Question::Snapshot(answer)) => match self.replica.snapshot_now() {
+                    Some(image) => self.edge.take_snapshot(image, Some(answer)),
+                    None => drop(answer.send(Err("another snapshot is being written".to_owned()))),
+                },
                 Some(Question::Expiries(answer)) => drop(answer.send(self.replica.expiries())),
                 Some(Question::Transfer(to, answer)) => {
                     self.edge.transfers.push(answer);

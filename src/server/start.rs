@@ -30,7 +30,7 @@ use super::run::Loop;
 use super::{ServerArgs, clock, logs};
 use crate::base::{Ensemble, Millis, Recovered, ServerId, Ticks, WriteSeq};
 use crate::config::{Config, EnsembleMode, Listen, Mode, Problem};
-use crate::net::admin::{self, Desk, Disk, Port, Waits};
+use crate::net::admin::{self, Desk, Disk, Port};
 use crate::net::clients::{self, Clients};
 use crate::net::election::{Election, ElectionSettings};
 use crate::net::facts::{Asker, QUESTIONS_MAX};
@@ -191,6 +191,7 @@ impl Start {
         let snapshots_kept = config.storage.snapshots_kept;
         let leader_serves = config.connections.leader_serves;
         let (health, tasks) = (Arc::clone(health), self.tasks.clone());
+        let counted = Arc::clone(&stats);
         let outside = Outside { clients, peers, ports, health, stats, inbox, tasks };
         let edge =
             Edge::new(writer, snapshots, outside, identity, EdgeSettings { snapshots_kept, leader_serves });
@@ -202,6 +203,7 @@ impl Start {
             durable,
             questions: asked,
             purge_every: config.storage.purge_interval,
+            stats: counted,
             stop: self.stop.clone(),
         })
     }
@@ -248,7 +250,8 @@ impl Start {
                 start_mode: start_mode(identity.mode),
             }),
             token: self.loaded.admin_token.clone(),
-            waits: Waits::default(),
+            commands: Arc::new(self.loaded.commands()),
+            waits: self.loaded.waits(),
             stop: self.end.clone(),
             tasks: self.tasks.clone(),
         };
@@ -279,9 +282,15 @@ impl Start {
         let (durable, receiver) = watch::channel(WriteSeq(0));
         let (stats, health) = (Arc::clone(stats), Arc::clone(health));
         let slow = self.loaded.config.storage.sync_warning.as_duration();
+        let mut synced = WriteSeq(0);
         let writer = Writer::start(store, move |report| match report {
             Report::Durable { seq, took } => {
-                stats.sync_time.observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+                let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                stats.sync_time.observe(millis);
+                stats.write_time.observe(millis);
+                stats.flush_time.observe(millis);
+                stats.batch_size.observe(seq.0 - synced.0);
+                synced = seq;
                 if took >= slow {
                     stats.syncs_slow.add(1);
                     warn!(?took, "writing to the log takes long");

@@ -130,6 +130,11 @@ impl Snapshots {
         written
     }
 
+    /// Where the snapshot at `zxid` is, if it was written as this server writes them.
+    pub fn path(&self, zxid: Zxid) -> PathBuf {
+        snapshot_path(&self.dir, zxid, self.compression)
+    }
+
     /// Gives a file that is durable the name of the snapshot at `zxid`, durably.
     pub(super) fn publish(&self, tmp: &Path, zxid: Zxid) -> Result<(), Error> {
         let path = snapshot_path(&self.dir, zxid, self.compression);

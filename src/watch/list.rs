@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::meters::Meters;
 use super::{Watcher, Watches, lock};
 use crate::base::ConnId;
 
@@ -37,6 +38,11 @@ impl Watches {
         let watchers: Vec<Arc<Watcher>> = lock(&self.watchers).values().cloned().collect();
         summary.connections = watchers.iter().filter(|watcher| watcher.has_data_watch()).count() as u64;
         summary
+    }
+
+    /// What they fired.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// The paths that a connection watches in the data table, in their order, `most` at the most.
