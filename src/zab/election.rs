@@ -177,7 +177,10 @@ impl Looking {
             shared.notify(from, PeerState::Looking, campaign.proposal);
         }
         if !shared.membership.is_voter(notification.vote.leader) {
-            return None;
+            // A server that a proposed membership gives its vote has nobody to vote for yet, and waits for votes of
+            // its own round.
+            let is_ahead = notification.state == PeerState::Looking && notification.vote.round > shared.round;
+            return is_ahead.then(|| campaign.on_round(shared, notification.vote.round)).flatten();
         }
         let ballot = Ballot { vote: notification.vote, state: notification.state };
         match notification.state {
@@ -224,16 +227,31 @@ impl Campaign {
         }
     }
 
+    /// Votes anew, in a later round.
+    fn join_round(&mut self, shared: &mut Shared, round: i64) {
+        shared.round = round;
+        self.received.clear();
+        self.own.round = round;
+        self.proposal = self.own;
+    }
+
+    /// A voter without a vote to give is in a later round.
+    fn on_round(&mut self, shared: &mut Shared, round: i64) -> Option<Role> {
+        self.join_round(shared, round);
+        self.broadcast(shared);
+        self.count(shared)
+    }
+
     fn on_looking(&mut self, shared: &mut Shared, from: ServerId, ballot: Ballot) -> Option<Role> {
         let vote = ballot.vote;
         if self.own.zxid == Zxid::NONE || vote.zxid == Zxid::NONE {
             return None;
         }
         if vote.round > shared.round {
-            shared.round = vote.round;
-            self.received.clear();
-            self.own.round = vote.round;
-            self.proposal = if is_better(shared, vote, self.own) { vote } else { self.own };
+            self.join_round(shared, vote.round);
+            if is_better(shared, vote, self.own) {
+                self.proposal = vote;
+            }
             self.broadcast(shared);
         } else if is_better(shared, vote, self.proposal) {
             self.proposal = vote;

@@ -312,3 +312,25 @@ fn a_voter_with_a_worse_vote_is_told_the_better_one_at_once() {
     solo.hear_vote(2, 1, zxid(1));
     assert_eq!(solo.votes, vec![], "an agreement needs no answer");
 }
+
+/// Servers that a proposed membership gives their votes have nobody to vote for; theirs is the later round when the one
+/// that they wait for was started again.
+#[test]
+fn the_round_of_a_voter_that_has_nobody_to_vote_for_is_taken_over() {
+    let (_, proposal) = reconfig(zxid(1)); // of 1 alone into 1, 2, 3 and 4
+    let mut solo = Solo::holding(ensemble(&[1], &[]), proposal);
+    solo.votes.clear();
+    let hear = |solo: &mut Solo, from: i64, leader: ServerId| {
+        let vote = Vote { leader, zxid: zxid(1), round: 5, epoch: 1 };
+        let notification = Notification { state: PeerState::Looking, vote, version: 2, config: None };
+        solo.tell(Input::Vote(id(from), notification));
+    };
+    hear(&mut solo, 2, ServerId::NOBODY);
+    let told: Vec<(i64, ServerId)> =
+        solo.votes.iter().map(|(_, told)| (told.vote.round, told.vote.leader)).collect();
+    assert_eq!(told, vec![(5, id(1)); 3]);
+    for n in [2, 3, 4] {
+        hear(&mut solo, n, id(1));
+    }
+    assert_eq!(solo.zab.status(), Status::Discovering);
+}
