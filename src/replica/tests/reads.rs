@@ -242,3 +242,17 @@ fn descendants_are_counted_and_the_root_under_its_other_name_counts_itself() {
         assert_eq!(alone.one(id, count).body, i32::to_be_bytes(expected)[..], "{path:?}");
     }
 }
+
+#[test]
+fn nobody_watches_a_path_that_is_null() {
+    let mut alone = Alone::new();
+    let id = alone.client();
+    for op in [Op::CheckWatches, Op::RemoveWatches] {
+        for kind in 1..=5 {
+            let asked = request(1, op, |writer| {
+                writer.i32(-1).i32(kind);
+            });
+            assert_eq!(alone.err(id, asked), -121);
+        }
+    }
+}
