@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use serde::Deserialize as _;
 use serde_json::Value;
-use zookeeper_client::{Acls, CreateMode};
+use zookeeper_client::{Acls, CreateMode, Error};
 
 use crate::checker::{Checker, connect};
 use crate::cluster::{self, ensemble, json, kubectl, patch, pods, settled, until, wait};
@@ -40,21 +40,7 @@ pub async fn memory(space: &str, report: &Report) -> anyhow::Result<()> {
     ensemble(space, "{replicas: 3, storage: {data: {size: 1Gi}}, resources: {limits: {memory: 48Mi}}}")
         .await?;
     wait(space, "ens/main", "condition=Ready", READY).await?;
-    let client = connect(&address(space).await?).await?;
-    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
-    let data = vec![7; 512 * 1024];
-    let mut acknowledged = 0;
-    // Until members die; a write that fails by then is what is asked for.
-    for number in 0..400 {
-        match client.create(&format!("/large-{number}"), &data, &options).await {
-            Ok(_) => acknowledged = number + 1,
-            Err(_) => break,
-        }
-        if dead(&pods(space).await?) >= 2 {
-            break;
-        }
-    }
-    ensure!(acknowledged > 0, "nothing was written before the members died");
+    let acknowledged = fill(space).await?;
     wait(space, "ens/main", "condition=QuorumLost", SOON).await?;
     ensure!(dead(&pods(space).await?) >= 2, "the quorum was lost by something else than memory");
     patch(space, r#"{"resources": {"limits": {"memory": "1Gi"}}}"#).await?;
@@ -63,11 +49,39 @@ pub async fn memory(space: &str, report: &Report) -> anyhow::Result<()> {
     settled(space, SOON).await?;
     let client = connect(&address(space).await?).await?;
     client.sync("/").await.context("get level")?;
-    for number in 0..acknowledged {
+    for number in acknowledged {
         let stat = client.check_stat(&format!("/large-{number}")).await?;
         ensure!(stat.is_some_and(|stat| stat.data_length == 512 * 1024), "node {number} is missing");
     }
     Ok(())
+}
+
+/// Writes until two members are killed for their memory; returns the numbers of the nodes that were acknowledged.
+async fn fill(space: &str) -> anyhow::Result<Vec<u32>> {
+    let address = address(space).await?;
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    let data = vec![7; 512 * 1024];
+    let mut client = connect(&address).await?;
+    let mut acknowledged = Vec::new();
+    for number in 0..400 {
+        match client.create(&format!("/large-{number}"), &data, &options).await {
+            Ok(_) => acknowledged.push(number),
+            // Without its session a client has to begin anew; without a quorum it cannot.
+            Err(Error::SessionExpired | Error::NoHosts | Error::ClientClosed) => {
+                match connect(&address).await {
+                    Ok(another) => client = another,
+                    Err(_) => break,
+                }
+            }
+            // Its member died: what became of this node is not known, and another member takes the next one.
+            Err(_) => {}
+        }
+        if dead(&pods(space).await?) >= 2 {
+            break;
+        }
+    }
+    ensure!(!acknowledged.is_empty(), "nothing was written before the members died");
+    Ok(acknowledged)
 }
 
 /// How many members were killed for their memory.
