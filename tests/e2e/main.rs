@@ -65,6 +65,9 @@ async fn run() -> anyhow::Result<usize> {
         let all: Vec<&str> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
         bail!("{name} is no scenario; there are: {}", all.join(" "));
     }
+    if has("--write") && !(has("--all") && names.is_empty()) {
+        bail!("--write goes with --all and without names: the README's table is of a whole run");
+    }
     keep_images().await.context("keep the images")?;
     install().await.context("install the operator")?;
     if has("figures") {
