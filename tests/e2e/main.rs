@@ -84,7 +84,9 @@ async fn run() -> anyhow::Result<usize> {
     let started = Instant::now();
     let rows = all(scenarios::ALL.iter().filter(is_chosen).collect(), width).await;
     let failed = rows.iter().filter(|row| row.result.is_err()).count();
-    let table = report::table(&rows, started.elapsed());
+    let asked: String =
+        words.iter().filter(|word| *word != "--write").map(|word| format!(" {word}")).collect();
+    let table = report::table(&asked, &rows, started.elapsed());
     println!("{table}");
     if has("--write") {
         report::write(&table)?;

@@ -92,11 +92,11 @@ impl Report {
     }
 }
 
-/// All rows as a table.
-pub fn table(rows: &[Row], total: Duration) -> String {
+/// All rows as a table, with what was asked for.
+pub fn table(asked: &str, rows: &[Row], total: Duration) -> String {
     let passed = rows.iter().filter(|row| row.result.is_ok()).count();
     let mut text = format!(
-        "`tests/e2e/run --all` on {}: {passed} passed, {} failed in {}.\n\n\
+        "`tests/e2e/run{asked}` on {}: {passed} passed, {} failed in {}.\n\n\
          | Scenario | Shows | Result | Longest write gap, sessions lost |\n| --- | --- | --- | --- |\n",
         today(),
         rows.len() - passed,
