@@ -88,7 +88,8 @@ impl Checker<'_> {
                 None | Some(Kind::Used) => {}
                 Some(Kind::NoEffect) => {
                     let (place, key) = (setting.place(), &setting.key);
-                    self.warnings.push(format!("{place}: {key} is accepted and has no effect"));
+                    let why = keys::reason(key);
+                    self.warnings.push(format!("{place}: {key} is accepted and has no effect: {why}"));
                 }
                 Some(Kind::Tls) => {
                     let (place, key) = (setting.place(), &setting.key);
@@ -190,6 +191,7 @@ impl Checker<'_> {
             frame_bytes_max: self.number("jute.maxbuffer", 0xf_ffff, 1..=i32::MAX.unsigned_abs()),
             sessionless_timeout: self.millis("nio.sessionlessCnxnTimeout", 10_000),
             outstanding_max: self.number("globalOutstandingLimit", 1000, 1..=u32::MAX),
+            audit: self.flag("audit.enable").unwrap_or(false),
             leader_serves: self.raw.value("leaderServes") != Some("no"),
         }
     }

@@ -37,6 +37,7 @@ const USED: &[&str] = &[
     "admin.serverAddress",
     "admin.serverPort",
     "admin.snapshot.enabled",
+    "audit.enable",
     "autopurge.purgeInterval",
     "autopurge.snapRetainCount",
     "clientPort",
@@ -138,7 +139,6 @@ const NO_EFFECT: &[&str] = &[
     "IPAuthenticationProvider.usexforwardedfor",
     "admin.httpVersion",
     "advancedFlowControlEnabled",
-    "audit.enable",
     "audit.impl.class",
     "bitHashCacheSize",
     "clientTcpKeepAlive",
@@ -234,6 +234,77 @@ const NO_EFFECT: &[&str] = &[
     "watcherCleanThreadsNum",
     "watcherCleanThreshold",
 ];
+
+/// Why keys change nothing, by how they begin; the first that fits counts.
+const REASONS: &[(&str, &[&str])] = &[
+    (
+        "replies are not kept for the next who asks",
+        &["maxResponseCacheSize", "maxGetChildrenResponseCacheSize"],
+    ),
+    (
+        "there are no such threads, queues or buffers here",
+        &[
+            "commitProcessor.",
+            "flushDelay",
+            "follower.skip",
+            "forward_learner",
+            "intBuffer",
+            "jute.maxbuffer.extrasize",
+            "leader.closeSocketAsync",
+            "learner.",
+            "maxBatchSize",
+            "maxWriteQueuePollTime",
+            "metricsProvider.",
+            "netty.",
+            "nio.",
+            "request_throttler",
+            "serverCnxnFactory",
+            "skip_learner",
+            "advancedFlowControlEnabled",
+        ],
+    ),
+    (
+        "this is always on",
+        &[
+            "closeSessionTxn",
+            "digest.enabled",
+            "follower.nodelay",
+            "leader.nodelay",
+            "serializeLastProcessedZxid",
+        ],
+    ),
+    ("watches are always removed at once", &["bitHashCacheSize", "maxInProcessing", "watch"]),
+    (
+        "what a client may have in progress is limited by connection",
+        &["connection", "request", "throttled", "large"],
+    ),
+    (
+        "observers get level with the leader, and keep what they got",
+        &["observerMaster", "observer.sync", "syncEnabled"],
+    ),
+    (
+        "election and synchronisation have their own pace here",
+        &[
+            "fastleader.",
+            "forceSnapshotSync",
+            "leader.",
+            "leaderConnect",
+            "maxConcurrent",
+            "maxTimeToWait",
+            "multiAddress.",
+            "observer.",
+            "snapshotSizeFactor",
+        ],
+    ),
+    ("snapshots are taken by the number of txns alone", &["snapSizeLimit"]),
+    ("this belongs to Java", &["admin.httpVersion", "audit.impl", "fips", "jmx.", "jvm."]),
+];
+
+/// Why a key changes nothing.
+pub(super) fn reason(key: &str) -> &'static str {
+    let fits = |starts: &&[&str]| starts.iter().any(|start| key.starts_with(start));
+    REASONS.iter().find(|(_, starts)| fits(starts)).map_or("nothing here corresponds to it", |(why, _)| why)
+}
 
 /// Prefixes of keys that change nothing.
 const NO_EFFECT_PREFIXES: &[&str] =

@@ -62,6 +62,8 @@ pub struct RawConfig {
     warnings: Vec<String>,
     /// Keys of our own that do not exist.
     problems: Vec<Problem>,
+    /// Other keys that do not exist.
+    unknown: Vec<Problem>,
 }
 
 impl RawConfig {
@@ -95,6 +97,19 @@ impl RawConfig {
         let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
         self.add(Setting { key, value, file, line: 0 });
         Ok(())
+    }
+
+    /// Takes a value for a key that was not written.
+    pub fn set_default(&mut self, key: &str, value: &str) {
+        if self.setting(key).is_none() {
+            let (key, value, file) = (key.to_owned(), value.to_owned(), "default".to_owned());
+            self.add(Setting { key, value, file, line: 0 });
+        }
+    }
+
+    /// Makes problems of unknown keys, which are otherwise warned about.
+    pub fn refuse_unknown(&mut self) {
+        self.problems.append(&mut self.unknown);
     }
 
     /// The static file's name.
@@ -145,14 +160,16 @@ impl RawConfig {
     fn on_unknown(&mut self, setting: &Setting) {
         let key = &setting.key;
         let nearest = keys::nearest(key);
+        let expected = match nearest {
+            Some(nearest) => format!("a key that exists, such as {nearest}"),
+            None => "a key that exists".to_owned(),
+        };
+        let problem = setting.problem(&expected);
         if key.starts_with("quorate.") {
-            let expected = match nearest {
-                Some(nearest) => format!("a key that exists, such as {nearest}"),
-                None => "a key that exists".to_owned(),
-            };
-            self.problems.push(setting.problem(&expected));
+            self.problems.push(problem);
             return;
         }
+        self.unknown.push(problem);
         let place = setting.place();
         self.warnings.push(match nearest {
             Some(nearest) => {

@@ -77,6 +77,8 @@ pub struct Connections {
     pub sessionless_timeout: Millis,
     /// `globalOutstandingLimit`: requests in progress above which no more are read. Default 1000.
     pub outstanding_max: u32,
+    /// `audit.enable`: whether what clients change is told in the log. Default false.
+    pub audit: bool,
     /// `leaderServes`: whether clients are accepted while this server leads. Default yes.
     pub leader_serves: bool,
 }

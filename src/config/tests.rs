@@ -1,5 +1,7 @@
 //! Table-driven: what is written, and what becomes of it.
 
+mod keys;
+
 use super::*;
 use crate::base::{Compression, Millis, ServerId};
 
@@ -178,7 +180,7 @@ fn odd_keys_are_warned_about_with_the_nearest_known_one() {
         "zoo.cfg:3: zookeeper.maxCnxns is read as maxCnxns; leave out zookeeper.",
         "zoo.cfg:6: the key foo is unknown and has no effect",
         "zoo.cfg:4: secureClientPort has no effect: TLS and SASL are not supported yet, so it opens nothing",
-        "zoo.cfg:5: snapSizeLimitInKb is accepted and has no effect",
+        "zoo.cfg:5: snapSizeLimitInKb is accepted and has no effect: snapshots are taken by the number of txns alone",
     ];
     assert_eq!(warnings, want);
 }

@@ -34,6 +34,7 @@ use super::clients::Clients;
 use super::commands::{Asked, Commands};
 use super::facts::Facts;
 use super::health::Health;
+use super::live::Live;
 use super::metrics;
 use super::payload::{Answer, Payload};
 use crate::base::{MemberRole, ServerId};
@@ -62,6 +63,8 @@ pub struct Desk {
     pub token: Option<String>,
     /// ZooKeeper's commands.
     pub commands: Arc<Commands>,
+    /// What may change while the server runs.
+    pub live: Live,
     /// How patient it is.
     pub waits: Waits,
     /// Ends everything.
@@ -202,7 +205,7 @@ async fn answer(desk: &Desk, port: Port, request: Request<Incoming>, from: IpAdd
         (Port::Admin, "/startupz") if is_reading => probe(desk.health.has_started()),
         (Port::Admin, "/readyz") if is_reading => probe(is_ready(desk).await),
         (Port::Admin, "/v1/member") if is_reading => member(desk).await,
-        (Port::Admin, "/v1/transfer" | "/v1/drain") if request.method() == Method::POST => {
+        (Port::Admin, "/v1/transfer" | "/v1/drain" | "/v1/config") if request.method() == Method::POST => {
             if let Some(refusal) = refuse(desk, &request) {
                 return refusal;
             }
@@ -217,12 +220,17 @@ async fn answer(desk: &Desk, port: Port, request: Request<Incoming>, from: IpAdd
                 bytes => serde_json::from_slice::<Value>(&bytes),
             };
             let Ok(order) = order else { return refusal(StatusCode::BAD_REQUEST, "the body is no JSON") };
-            if path == "/v1/drain" { drain(desk, &order) } else { transfer(desk, &order).await }
+            match path.as_str() {
+                "/v1/drain" => drain(desk, &order),
+                "/v1/config" => configure(desk, &order),
+                _ => transfer(desk, &order).await,
+            }
         }
         (Port::Metrics, "/metrics")
-        | (Port::Admin, "/livez" | "/startupz" | "/readyz" | "/v1/member" | "/v1/transfer" | "/v1/drain") => {
-            refusal(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path")
-        }
+        | (
+            Port::Admin,
+            "/livez" | "/startupz" | "/readyz" | "/v1/member" | "/v1/transfer" | "/v1/drain" | "/v1/config",
+        ) => refusal(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path"),
         (_, _) => refusal(StatusCode::NOT_FOUND, "there is nothing at this path"),
     }
 }
@@ -345,6 +353,24 @@ async fn transfer(desk: &Desk, order: &Value) -> Answer {
     }
 }
 
+/// Changes settings, one after the other, up to the first that is refused.
+fn configure(desk: &Desk, order: &Value) -> Answer {
+    let Some(clients) = desk.health.clients() else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "it is starting");
+    };
+    let Some(settings) = order.as_object() else {
+        return refusal(StatusCode::BAD_REQUEST, "the body is no object of keys and values");
+    };
+    for (key, value) in settings {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if let Err(reason) = desk.live.set(&clients, key, &value) {
+            return refusal(StatusCode::BAD_REQUEST, &reason);
+        }
+        info!(key, value, "a setting changes");
+    }
+    json_answer(StatusCode::OK, order)
+}
+
 fn drain(desk: &Desk, order: &Value) -> Answer {
     let Some(clients) = desk.health.clients() else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "it is starting");
@@ -422,6 +448,7 @@ mod tests {
                 written: Vec::new(),
                 limits: crate::net::commands::guard::Limits::default(),
             }),
+            live: Live { set_level: |level| Err(format!("{level} is not asked for here")) },
             waits,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use super::audit::Record;
 use super::clients::{Admitted, Clients};
 use super::talk::Latency;
 use super::words;
@@ -158,11 +159,19 @@ struct Session {
     room: usize,
     warmth: Warmth,
     /// When each request that is in the loop came, and what it is.
-    asked: VecDeque<(Instant, Kind)>,
+    asked: VecDeque<Asked>,
     /// Whether the loop has heard of it.
     is_known: bool,
     /// Events that the loop has not got yet.
     events: Vec<Event>,
+}
+
+/// A request that is in the loop.
+struct Asked {
+    at: Instant,
+    kind: Kind,
+    /// What the audit log is to say of it; `None` if nothing.
+    audit: Option<Box<Record>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -332,10 +341,13 @@ impl Session {
         let stats = &clients.shared.stats;
         let mut latency = Latency::default();
         for told in batch.drain(..) {
-            if let ToClient::Reply(_) = &told {
+            if let ToClient::Reply(reply) = &told {
                 stats.packets_sent.add(1);
                 self.admitted.entry.sent.fetch_add(1, Relaxed);
-                if let Some((at, kind)) = self.asked.pop_front() {
+                if let Some(Asked { at, kind, audit }) = self.asked.pop_front() {
+                    if let Some(record) = audit {
+                        record.tell(&reply.frame);
+                    }
                     let took = millis(at.elapsed());
                     stats.latency.observe(took);
                     latency.add(Latency::of(1, took));
@@ -374,7 +386,13 @@ impl Session {
                         Ask::Write { .. } | Ask::Broken { .. } => Kind::Update,
                         Ask::Sync(_) | Ask::Local(_) => Kind::Read,
                     };
-                    self.asked.push_back((Instant::now(), kind));
+                    let audit = match (clients.shared.limits.audit, self.conn.granted()) {
+                        (true, Some(granted)) => {
+                            Record::of(granted.session, self.admitted.entry.from.ip(), request).map(Box::new)
+                        }
+                        (_, _) => None,
+                    };
+                    self.asked.push_back(Asked { at: Instant::now(), kind, audit });
                 }
                 _ => {}
             }

@@ -71,6 +71,9 @@ pub struct Clients {
     is_draining: AtomicBool,
     is_quiet: AtomicBool,
     next: AtomicU64,
+    /// `maxClientCnxns` and `maxCnxns`, which may change.
+    per_address_max: AtomicU32,
+    total_max: AtomicU32,
     born: Instant,
     /// When the first event since the loop last looked was given to it, in microseconds since `born`; 0 for none.
     queue_mark: AtomicU64,
@@ -102,6 +105,8 @@ impl Clients {
     /// A port that is not listened on yet.
     pub fn new(shared: Shared) -> Arc<Clients> {
         Arc::new(Clients {
+            per_address_max: AtomicU32::new(shared.limits.per_address_max),
+            total_max: AtomicU32::new(shared.limits.total_max),
             shared,
             is_serving: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
@@ -162,6 +167,16 @@ impl Clients {
                 }
             }
         });
+    }
+
+    /// Limits the connections from one address from here on; 0 for no limit.
+    pub fn set_per_address_max(&self, max: u32) {
+        self.per_address_max.store(max, Relaxed);
+    }
+
+    /// Limits the connections in all from here on; 0 for no limit.
+    pub fn set_total_max(&self, max: u32) {
+        self.total_max.store(max, Relaxed);
     }
 
     /// Something is given to the loop.
@@ -255,12 +270,11 @@ impl Clients {
 
     /// A place for a connection; `None` if a limit is reached.
     fn admit(self: &Arc<Self>, from: SocketAddr) -> Option<Admitted> {
-        let limits = &self.shared.limits;
         let mut per_address = self.per_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = per_address.entry(from.ip()).or_default();
         let is_over = |max: u32, count: usize| max != 0 && count >= max as usize;
-        let is_over_any =
-            is_over(limits.per_address_max, *count as usize) || is_over(limits.total_max, self.count());
+        let is_over_any = is_over(self.per_address_max.load(Relaxed), *count as usize)
+            || is_over(self.total_max.load(Relaxed), self.count());
         if is_over_any {
             if *count == 0 {
                 per_address.remove(&from.ip());

@@ -9,6 +9,7 @@
 //! Not here: what an event does (`replica`), which effects there are to perform (`server`).
 
 pub mod admin;
+mod audit;
 pub mod census;
 mod client;
 pub mod clients;
@@ -17,6 +18,7 @@ pub mod dial;
 pub mod election;
 pub mod facts;
 pub mod health;
+pub mod live;
 mod mailbox;
 pub mod metrics;
 pub mod payload;

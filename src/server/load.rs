@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::ServerArgs;
 use super::exit::Failure;
-use crate::config::{Access, Admin, Config, Found, RawConfig, check};
+use crate::config::{Access, Admin, Config, Found, Problem, RawConfig, check};
 use crate::net::admin::Waits;
 use crate::net::commands::Commands;
 use crate::net::commands::guard::{Limits, May};
@@ -24,6 +24,8 @@ pub struct Loaded {
     pub config: Config,
     /// The settings as they were written, without secrets.
     pub written: Vec<(String, String)>,
+    /// What was chosen because nobody said it, one line each.
+    pub notes: Vec<String>,
     /// What is odd about them, one line each.
     pub warnings: Vec<String>,
     /// The file that `dynamicConfigFile` names.
@@ -68,6 +70,13 @@ pub fn load(args: &ServerArgs) -> Result<Loaded, Failure> {
     for setting in &args.settings {
         raw.set(setting).map_err(|problem| Failure::Config(vec![problem]))?;
     }
+    if args.check || args.strict {
+        raw.refuse_unknown();
+    }
+    let mut notes = Vec::new();
+    if args.config.is_none() {
+        notes = set_defaults(&mut raw)?;
+    }
     let dynamic_file = raw.value("dynamicConfigFile").map(PathBuf::from);
     let dynamic = match &dynamic_file {
         Some(path) => Some((path.display().to_string(), read(path)?)),
@@ -79,7 +88,32 @@ pub fn load(args: &ServerArgs) -> Result<Loaded, Failure> {
     let token_file = config.admin.as_ref().and_then(|admin| admin.token_file.as_deref());
     let admin_token = token_file.map(read_secret).transpose()?;
     let written = without_secrets(&raw);
-    Ok(Loaded { config, written, warnings, dynamic_file, super_digest, admin_token })
+    Ok(Loaded { config, written, notes, warnings, dynamic_file, super_digest, admin_token })
+}
+
+/// What a server does that is told nothing: it serves this machine alone, with data in the user's data directory.
+fn set_defaults(raw: &mut RawConfig) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
+    if raw.value("dataDir").is_none() {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let base = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
+        let Some(base) = base else {
+            let (place, key) = ("default".to_owned(), "dataDir".to_owned());
+            let expected = "a directory, since neither XDG_DATA_HOME nor HOME is set".to_owned();
+            return Err(Failure::Config(vec![Problem { place, key, found: None, expected }]));
+        };
+        let dir = base.join("quorate").display().to_string();
+        notes.push(format!("no dataDir is given: the data is in {dir}"));
+        raw.set_default("dataDir", &dir);
+    }
+    let names_members = raw.settings().any(|setting| setting.key.starts_with("server."));
+    if raw.value("clientPort").is_none() && !names_members {
+        notes.push("no clientPort is given: clients are served on 127.0.0.1:2181".to_owned());
+        raw.set_default("clientPort", "2181");
+        raw.set_default("clientPortAddress", "127.0.0.1");
+        raw.set_default("admin.serverAddress", "127.0.0.1");
+    }
+    Ok(notes)
 }
 
 /// Every setting, with dots for the values of those that hold a secret.

@@ -17,6 +17,7 @@ mod load;
 mod logs;
 mod picture;
 mod ports;
+mod reload;
 mod run;
 mod stages;
 mod start;
@@ -36,6 +37,12 @@ pub struct ServerArgs {
     /// Settings that win over the file's.
     #[arg(value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+    /// Say whether the configuration can be used, and end. Unknown keys are refused.
+    #[arg(long)]
+    pub check: bool,
+    /// Refuse unknown keys, which are otherwise warned about.
+    #[arg(long)]
+    pub strict: bool,
     /// End when standard input ends.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
@@ -44,7 +51,8 @@ pub struct ServerArgs {
 /// Runs one server until it is told to stop.
 pub fn run(args: &ServerArgs) -> ExitCode {
     raise_open_files();
-    match start::serve(args) {
+    let outcome = if args.check { check(args) } else { start::serve(args) };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Where logs go is not known before the configuration is read; an operator looks here in any case.
@@ -52,4 +60,14 @@ pub fn run(args: &ServerArgs) -> ExitCode {
             ExitCode::from(failure.status())
         }
     }
+}
+
+/// Says what is odd about a configuration that can be used.
+fn check(args: &ServerArgs) -> Result<(), Failure> {
+    let loaded = load::load(args)?;
+    for warning in loaded.notes.iter().chain(&loaded.warnings) {
+        println!("{warning}");
+    }
+    println!("the configuration can be used");
+    Ok(())
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use super::exit::{Failure, PortKind, WRITE_FAILED};
 use super::identity::{self, Identity, StartMode};
 use super::load::{Loaded, load};
 use super::ports::{self, Ports};
+use super::reload::Reload;
 use super::run::Loop;
 use super::{ServerArgs, clock, logs};
 use crate::base::{Ensemble, Millis, Recovered, ServerId, Ticks, WriteSeq};
@@ -35,6 +36,7 @@ use crate::net::clients::{self, Clients};
 use crate::net::election::{Election, ElectionSettings};
 use crate::net::facts::{Asker, QUESTIONS_MAX};
 use crate::net::health::Health;
+use crate::net::live::Live;
 use crate::net::quorum::{Quorum, QuorumSettings, WaitingLimits};
 use crate::net::stats::Stats;
 use crate::net::words::Lexicon;
@@ -54,6 +56,8 @@ const INBOX_MAX: usize = 4096;
 const END_WAIT: Duration = Duration::from_millis(300);
 /// How often it is looked whether they have.
 const END_LOOK: Duration = Duration::from_millis(2);
+/// What changes settings while the server runs.
+const LIVE: Live = Live { set_level: logs::set_level };
 /// Connections on the election port that may be without an initial message at one time.
 const HANDSHAKES_MAX: usize = 64;
 /// Pause after accepting went wrong on the election port.
@@ -64,6 +68,9 @@ pub fn serve(args: &ServerArgs) -> Result<(), Failure> {
     let loaded = load(args)?;
     logs::start(&loaded.config.log);
     logs::abort_on_panic();
+    for note in &loaded.notes {
+        info!("{note}");
+    }
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -72,7 +79,13 @@ pub fn serve(args: &ServerArgs) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::Unexpected(format!("start tokio: {error}")))?;
     let end = CancellationToken::new();
     let stop = listen_for_stop(&runtime, args)?;
-    let outcome = runtime.block_on(Start { loaded, stop, end: end.clone(), tasks: TaskTracker::new() }.run());
+    let reread = {
+        let _inside = runtime.enter();
+        signal(SignalKind::hangup())
+            .map_err(|error| Failure::Unexpected(format!("listen for SIGHUP: {error}")))?
+    };
+    let start = Start { loaded, stop, end: end.clone(), tasks: TaskTracker::new() };
+    let outcome = runtime.block_on(start.run(args, reread));
     end.cancel();
     runtime.shutdown_timeout(END_WAIT);
     if let Err(failure) = &outcome {
@@ -125,8 +138,15 @@ struct Opened {
 }
 
 impl Start {
-    async fn run(self) -> Result<(), Failure> {
+    async fn run(self, args: &ServerArgs, reread: Signal) -> Result<(), Failure> {
         let health = Arc::new(Health::new(clock::mono));
+        let reload = Reload {
+            args: args.clone(),
+            written: self.loaded.written.clone(),
+            health: Arc::clone(&health),
+            live: LIVE,
+        };
+        self.tasks.spawn(reload.run(reread, self.end.clone()));
         let identity = identity::establish(&self.loaded.config)?;
         self.open_admin(&health, identity.as_ref()).await?;
         let opened = self.open(identity.as_ref()).await?;
@@ -251,6 +271,7 @@ impl Start {
             }),
             token: self.loaded.admin_token.clone(),
             commands: Arc::new(self.loaded.commands()),
+            live: LIVE,
             waits: self.loaded.waits(),
             stop: self.end.clone(),
             tasks: self.tasks.clone(),

@@ -8,6 +8,7 @@ mod manifests;
 mod objects;
 mod operations;
 mod server;
+mod settings;
 mod tidy;
 mod tools;
 mod traps;

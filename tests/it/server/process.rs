@@ -130,6 +130,13 @@ impl Server {
         status
     }
 
+    /// Tells it to read its configuration again, which is this one.
+    pub fn reload(&mut self, dir: &Dir, config: &str) {
+        dir.write("zoo.cfg", config);
+        signal(&self.child, "HUP");
+        self.wait_for("the configuration is read again");
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -149,6 +156,15 @@ impl Drop for Server {
 pub fn run_to_end(dir: &Dir, config: &str) -> (Option<i32>, String) {
     let output = command(dir, config).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Exit status and output of `server` with these arguments and this home directory.
+pub fn run_with(dir: &Dir, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    command.arg("server").args(arguments).current_dir(dir.path("")).env_remove("XDG_DATA_HOME");
+    let output = command.env("HOME", dir.path("home")).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
 fn command(dir: &Dir, config: &str) -> Command {
