@@ -69,6 +69,18 @@ pub enum Compression {
     Snappy,
 }
 
+/// How much room a server has on its disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Room {
+    /// For everything.
+    #[default]
+    Enough,
+    /// For what was accepted already, and for sessions: no client may write.
+    Low,
+    /// For what was accepted already only: no session begins or ends.
+    Scarce,
+}
+
 /// The newest snapshot that could be read whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredSnapshot {

@@ -183,6 +183,25 @@ impl Histogram {
     }
 }
 
+/// A number that rises and falls.
+#[derive(Debug, Default)]
+pub struct Level(AtomicU64);
+
+impl Level {
+    /// It is this from here on.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// What it is.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// It stays: what is was not counted.
+    pub fn reset(&self) {}
+}
+
 /// Last, least and largest of a size in bytes; -1 before the first.
 #[derive(Debug)]
 pub struct Sizes {

@@ -18,7 +18,7 @@ pub mod rng;
 pub mod time;
 pub mod wire;
 
-pub use durable::{Compression, Epochs, Recovered, RecoveredSnapshot, Write, WriteSeq};
+pub use durable::{Compression, Epochs, Recovered, RecoveredSnapshot, Room, Write, WriteSeq};
 pub use ensemble::{Address, Ensemble, EnsembleError, Member, MemberRole};
 pub use id::{ConnId, Epoch, LinkId, ServerId, SessionId, Zxid};
 pub use path::ZPath;

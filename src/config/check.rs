@@ -214,6 +214,7 @@ impl Checker<'_> {
             snapshot_every_txns: self.number("snapCount", 100_000, 0..=u32::MAX).max(2),
             preallocate_bytes: preallocate_kib * 1024,
             log_bytes_max: self.kib("txnLogSizeLimitInKb", -1),
+            reserve_bytes: self.number("quorate.diskReserveInKb", 65_536, 0..=u64::MAX / 1024) * 1024,
             force_sync,
             sync_warning: self.millis("fsync.warningthresholdms", 1000),
             purge_interval: self.purge_interval(),

@@ -75,6 +75,7 @@ const USED: &[&str] = &[
     "preAllocSize",
     "quorate.adminTokenFile",
     "quorate.bootstrapTokenFile",
+    "quorate.diskReserveInKb",
     "quorate.ensembleIdFile",
     "quorate.log.format",
     "quorate.log.level",

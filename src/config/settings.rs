@@ -148,6 +148,9 @@ pub struct StorageSettings {
     /// `txnLogSizeLimitInKb`: a log file longer than this is followed by another. `None` (0 or less, the default) for no
     /// limit.
     pub log_bytes_max: Option<u64>,
+    /// `quorate.diskReserveInKb`: bytes of the disk that are kept for what was accepted already, but at most an eighth
+    /// of it. Default 64 MiB, 0 for none.
+    pub reserve_bytes: u64,
     /// `forceSync`: fsync before anything is acknowledged. Default true.
     pub force_sync: bool,
     /// `fsync.warningthresholdms`: an fsync that takes longer is logged. Default 1 s.

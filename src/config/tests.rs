@@ -36,6 +36,7 @@ fn defaults_are_those_of_zookeeper() {
         (config.storage.snapshot_compression, config.storage.log_bytes_max),
         (Compression::None, None)
     );
+    assert_eq!(config.storage.reserve_bytes, 64 << 20);
     assert!(config.storage.force_sync && config.storage.empty_may_vote && config.storage.create_directories);
     assert!(config.words.allow("srvr") && !config.words.allow("ruok"));
 }
@@ -101,11 +102,13 @@ fn snapshots_may_be_compressed_and_logs_limited() {
     for (method, compression) in
         [("", Compression::None), ("gz", Compression::Gzip), ("snappy", Compression::Snappy)]
     {
-        let text = format!("dataDir=/d\nsnapshot.compression.method={method}\ntxnLogSizeLimitInKb=2\n");
+        let text = format!(
+            "dataDir=/d\nsnapshot.compression.method={method}\ntxnLogSizeLimitInKb=2\nquorate.diskReserveInKb=0"
+        );
         let (config, warnings) = read(&text, &found(None)).expect("a good file");
         assert_eq!(warnings, Vec::<String>::new());
         assert_eq!(config.storage.snapshot_compression, compression);
-        assert_eq!(config.storage.log_bytes_max, Some(2048));
+        assert_eq!((config.storage.log_bytes_max, config.storage.reserve_bytes), (Some(2048), 0));
     }
 }
 

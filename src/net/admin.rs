@@ -37,7 +37,7 @@ use super::health::Health;
 use super::live::Live;
 use super::metrics;
 use super::payload::{Answer, Payload};
-use crate::base::{MemberRole, ServerId};
+use crate::base::{MemberRole, Room, ServerId};
 use crate::zab::effects::Status;
 
 /// Connections at one time; one more costs another one its place.
@@ -51,6 +51,10 @@ const STREAM_WAIT: Duration = Duration::from_secs(3600);
 /// Over how long clients are sent away, unless the request says so.
 const DRAIN_SECONDS: u64 = 5;
 const DRAIN_SECONDS_MAX: u64 = 600;
+
+/// What a member says that serves reads only.
+const NO_ROOM: &str =
+    "ok for reads: the disk is nearly full, and writes are refused until there is room again\n";
 
 /// What this port shows.
 #[derive(Clone)]
@@ -203,7 +207,12 @@ async fn answer(desk: &Desk, port: Port, request: Request<Incoming>, from: IpAdd
         (Port::Metrics, "/metrics") if is_reading => metrics(desk).await,
         (Port::Admin, "/livez") if is_reading => probe(desk.health.is_alive()),
         (Port::Admin, "/startupz") if is_reading => probe(desk.health.has_started()),
-        (Port::Admin, "/readyz") if is_reading => probe(is_ready(desk).await),
+        (Port::Admin, "/readyz") if is_reading => match is_ready(desk).await {
+            Ok(Room::Enough) => probe(Ok(())),
+            // Ready all the same: a member that is taken out of its service answers no reads either.
+            Ok(Room::Low | Room::Scarce) => text(StatusCode::OK, NO_ROOM.to_owned()),
+            Err(reason) => probe(Err(reason)),
+        },
         (Port::Admin, "/v1/member") if is_reading => member(desk).await,
         (Port::Admin, "/v1/transfer" | "/v1/drain" | "/v1/config") if request.method() == Method::POST => {
             if let Some(refusal) = refuse(desk, &request) {
@@ -236,14 +245,14 @@ async fn answer(desk: &Desk, port: Port, request: Request<Incoming>, from: IpAdd
 }
 
 /// Whether this member serves its role.
-async fn is_ready(desk: &Desk) -> Result<(), String> {
+async fn is_ready(desk: &Desk) -> Result<Room, String> {
     let Some(clients) = desk.health.clients() else { return Err("it is starting".to_owned()) };
     if clients.is_draining() {
         return Err("it is draining".to_owned());
     }
     match clients.shared.asker.ask().await {
         None => Err("its loop does not answer".to_owned()),
-        Some(facts) if facts.serves() => Ok(()),
+        Some(facts) if facts.serves() => Ok(facts.room),
         Some(facts) => Err(format!("it does not serve: {:?}", facts.status)),
     }
 }
@@ -327,6 +336,11 @@ fn report(desk: &Desk, facts: &Facts, clients: &Clients) -> Value {
         },
         "pendingConfigVersion": facts.ensemble_proposed.as_ref().map(|ensemble| ensemble.version.to_string()),
         "synced": synced,
+        "disk": {
+            "room": format!("{:?}", facts.room),
+            "freeBytes": clients.shared.stats.disk_free.value(),
+            "reserveBytes": clients.shared.stats.disk_reserve.value(),
+        },
         "pendingSyncs": facts.syncs_pending,
         "connections": clients.count(),
         "version": env!("CARGO_PKG_VERSION"),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::base::{Ensemble, Epochs, Millis, ServerId, SessionId, Zxid};
+use crate::base::{Ensemble, Epochs, Millis, Room, ServerId, SessionId, Zxid};
 use crate::tree::NamespaceQuotas;
 use crate::zab::effects::Status;
 
@@ -65,6 +65,8 @@ pub struct Facts {
     pub learners: Vec<Learner>,
     /// Proposals of this leader that are not committed.
     pub proposals_open: u64,
+    /// How much room this server's disk has.
+    pub room: Room,
     /// Syncs of clients that wait.
     pub syncs_pending: u64,
 }

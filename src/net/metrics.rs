@@ -184,6 +184,9 @@ fn gauges(facts: &Facts, stats: &Stats, connections: usize, descriptors: Descrip
         gauge("approximate_data_size", facts.tree.bytes),
         gauge("global_sessions", facts.sessions),
         gauge("local_sessions", facts.local_sessions),
+        gauge("disk_free_bytes", stats.disk_free.value()),
+        gauge("disk_reserve_bytes", stats.disk_reserve.value()),
+        gauge("disk_room", facts.room as u64), // 0 for everything, 1 not for clients' writes, 2 not for sessions
         gauge("open_file_descriptor_count", descriptors.open),
         gauge("max_file_descriptor_count", descriptors.max),
         Metric { name: "connection_drop_probability", value: Value::Float(0.0) },

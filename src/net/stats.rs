@@ -7,7 +7,7 @@
 //!
 //! Not here: what the replica counts itself (`replica::meters`), the text forms (`metrics`).
 
-use crate::base::meter::{Counter, Histogram, Sizes, Summary};
+use crate::base::meter::{Counter, Histogram, Level, Sizes, Summary};
 
 /// A summary that is told without a distribution in `mntr`.
 pub type Basic = Summary;
@@ -156,6 +156,10 @@ others {
     stage_apply: Histogram,
     /// How long replies take into a client's socket.
     stage_reply: Histogram,
+    /// Bytes that may be written until the disk with the least room is full.
+    disk_free: Level,
+    /// Bytes of it that are kept for what was accepted already.
+    disk_reserve: Level,
 }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::read::Local;
-use crate::base::{ConnId, Ensemble, LinkId, Millis, ServerId, SessionId, Write, WriteSeq, Zxid};
+use crate::base::{ConnId, Ensemble, LinkId, Millis, Room, ServerId, SessionId, Write, WriteSeq, Zxid};
 use crate::proto::{ConnectRequest, ConnectResponse, Id, Op, Request};
 use crate::tree::{Image, Passed};
 use crate::zab::effects::Status;
@@ -50,6 +50,8 @@ pub enum Event {
     Touched(ConnId, Millis),
     /// A client's connection is gone.
     ClientDown(ConnId),
+    /// How much room this server's disk has changed.
+    Room(Room),
     /// Give leadership to this voter; `None` chooses the voter that is most level.
     Transfer(Option<ServerId>),
 }

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::machine::{Replica, Role};
-use crate::base::{Ensemble, Epochs, Millis, SessionId, Zxid};
+use crate::base::{Ensemble, Epochs, Millis, Room, SessionId, Zxid};
 use crate::tree::Tree;
 use crate::zab::{Status, ZabInspect};
 
@@ -49,6 +49,8 @@ pub struct Inspect {
     pub request_count: usize,
     /// Writes that are proposed, or forwarded, and not applied.
     pub outstanding_count: usize,
+    /// How much room its disk has.
+    pub room: Room,
     /// Writes that were refused for a quota, by its top-level node.
     pub quota_refusals: BTreeMap<String, u64>,
 }
@@ -98,6 +100,7 @@ impl Replica {
             client_count: self.clients.count(),
             request_count: self.clients.turn_count(),
             outstanding_count,
+            room: self.room,
             quota_refusals: self.quota_refusals.clone(),
         })
     }

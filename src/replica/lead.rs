@@ -18,7 +18,7 @@ use super::prepare::{Asked, Asker, Ground, prepare};
 use super::reap::Reaper;
 use crate::base::reconfig::Change;
 use crate::base::wire::Reader;
-use crate::base::{ConnId, LinkId, Millis, Now, ServerId, SessionId, Zxid};
+use crate::base::{ConnId, LinkId, Millis, Now, Room, ServerId, SessionId, Zxid};
 use crate::proto::request::ReconfigRequest;
 use crate::proto::{ErrorCode, Id, Op, Request};
 use crate::session::Tracker;
@@ -131,12 +131,17 @@ impl Replica {
         if self.zab.next_zxid().is_none() {
             return;
         }
+        if self.room == Room::Scarce {
+            return; // sessions end when there is room again
+        }
         let expired = leading.tracker.expire(now.mono);
         self.service.meters.sessions_expired.add(expired.len() as u64);
         for session in expired {
             self.decide(now, Work::End(session));
         }
-        self.reap(now);
+        if self.room == Room::Enough {
+            self.reap(now);
+        }
     }
 
     /// Decides about something, or puts it behind what waits already.
@@ -195,7 +200,11 @@ impl Replica {
         let identities: Vec<Id> =
             identities.into_iter().map(|identity| Id::new(identity.scheme, identity.id)).collect();
         let request;
-        let asked = if op == Op::CreateSession.as_wire() {
+        let is_of_session = [Op::CreateSession.as_wire(), Op::CloseSession.as_wire()].contains(&op);
+        let asked = if self.room != Room::Enough && !is_of_session {
+            // The learner waits for a proposal; one that fails is the smallest.
+            Asked::Refused(ErrorCode::ThrottledOp)
+        } else if op == Op::CreateSession.as_wire() {
             match Reader::new(body).i32("timeOut") {
                 Ok(timeout_ms) => Asked::CreateSession(timeout_ms),
                 Err(_) => Asked::Unreadable,

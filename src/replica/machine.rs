@@ -23,7 +23,7 @@ use super::meters::Meters;
 use super::prepare::{Rules, Switch};
 use super::settings::{RecoverError, Settings};
 use super::snapshots::Snapshots;
-use crate::base::{ConnId, Ensemble, LinkId, Millis, Now, Recovered, ServerId, Zxid};
+use crate::base::{ConnId, Ensemble, LinkId, Millis, Now, Recovered, Room, ServerId, Zxid};
 use crate::session::{LocalRule, LocalSessions, SessionIds};
 use crate::tree::{DigestMismatch, Image, Shared, Tree, Txn, TxnBody};
 use crate::watch::Watches;
@@ -59,6 +59,8 @@ pub struct Replica {
     /// The tree of the snapshot that just came, until the agreement says whether it is wanted.
     arrived: Option<Tree>,
     distrust: Distrust,
+    /// How much room the disk has.
+    pub(super) room: Room,
     /// The voter that leadership is being given to.
     handover: Option<ServerId>,
     pub(super) fx: Vec<Effect>,
@@ -151,6 +153,7 @@ impl Replica {
             quota_refusals: BTreeMap::new(),
             arrived: None,
             distrust: Distrust::default(),
+            room: Room::Enough,
             handover: None,
             fx: Vec::new(),
         })
@@ -200,6 +203,7 @@ impl Replica {
             Event::ClientDown(conn) => {
                 self.clients.remove(conn);
             }
+            Event::Room(room) => self.on_room(now, room),
             Event::Transfer(to) => self.on_transfer(now, to),
         }
     }
@@ -216,6 +220,15 @@ impl Replica {
             }
             Role::Learning(_) => self.zab.touch(session, in_ms(timeout)),
             Role::Idle | Role::ReadOnly => {}
+        }
+    }
+
+    /// A leader whose disk fills gives leadership away, once: where it comes back, nobody has more room.
+    fn on_room(&mut self, now: Now, room: Room) {
+        let shrinks = self.room == Room::Enough && room != Room::Enough;
+        self.room = room;
+        if shrinks && matches!(self.status, Status::Leading(_)) && self.zab.best_successor().is_some() {
+            self.on_transfer(now, None);
         }
     }
 

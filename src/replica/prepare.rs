@@ -84,6 +84,8 @@ pub enum Asked<'a> {
     Reap(&'a str),
     /// A write of another server's client whose body cannot be read.
     Unreadable,
+    /// A write that is refused whatever it is.
+    Refused(ErrorCode),
 }
 
 /// The membership that a reconfig leads to, or why there is none.
@@ -149,6 +151,7 @@ pub fn prepare(ground: Ground<'_>, asker: Asker<'_>, asked: Asked<'_>) -> Decide
         Asked::Expire => Ok(decision.close_session()),
         Asked::Reap(path) => decision.reap(path),
         Asked::Unreadable => Err(ErrorCode::MarshallingError),
+        Asked::Refused(code) => Err(code),
         Asked::Write(request) => decision.write(request),
     };
     let passed = std::mem::take(&mut decision.passed);

@@ -15,7 +15,7 @@ use super::learn::Write;
 use super::machine::{Origin, Replica, Role, in_ms};
 use super::read::{self, Answer, Caller, Local};
 use crate::base::wire::Writer;
-use crate::base::{ConnId, Millis, Now, SessionId, Zxid};
+use crate::base::{ConnId, Millis, Now, Room, SessionId, Zxid};
 use crate::proto::response::encode_reply;
 use crate::proto::{
     ConnectRequest, ConnectResponse, ErrorCode, Id, MultiResult, Op, ReplyHeader, Request, Response,
@@ -30,6 +30,9 @@ impl Replica {
             return self.tell(conn, ToClient::Drop(Closing::Abrupt));
         }
         let timeout = self.settings.timeouts.negotiate(request.timeout_ms);
+        if request.session == SessionId::NONE && self.room == Room::Scarce {
+            return self.tell(conn, ToClient::Drop(Closing::Abrupt));
+        }
         if request.session == SessionId::NONE {
             return self.open_session(now, conn, timeout, request.read_only);
         }
@@ -117,10 +120,23 @@ impl Replica {
         if self.is_read_only() && !matches!(request.ask, Ask::Local(_)) && !ends_session(&request.ask) {
             request.ask = Ask::Local(Local::Refused(ErrorCode::NotReadOnly));
         }
+        if self.has_no_room_for(&request.ask) {
+            request.ask = Ask::Local(Local::Refused(ErrorCode::ThrottledOp));
+        }
         if let Some(start) = self.clients.push(conn, request) {
             self.start(now, conn, start);
         }
         self.flush(conn);
+    }
+
+    /// Whether a request is refused for want of room: what was not begun takes none, and what the disk still has is
+    /// kept for what was. A client is told by the code for "not executed at all, try again later".
+    fn has_no_room_for(&self, ask: &Ask) -> bool {
+        match ask {
+            Ask::Write { op: Op::CloseSession, .. } => self.room == Room::Scarce,
+            Ask::Write { .. } | Ask::Broken { .. } => self.room != Room::Enough,
+            Ask::Sync(_) | Ask::Local(_) => false,
+        }
     }
 
     fn start(&mut self, now: Now, conn: ConnId, start: Start) {

@@ -303,6 +303,9 @@ impl Edge {
                     info!(%zxid, "a snapshot is dropped: the history was replaced")
                 }
                 Err(error) if asked.is_some() => warn!(%zxid, %error, "a snapshot cannot be written"),
+                Err(error) if error.is_full() => {
+                    error!(%zxid, %error, "there is no room for a snapshot; the log goes on without it")
+                }
                 Err(error) => {
                     error!(%zxid, %error, "a snapshot cannot be written; the server ends");
                     std::process::exit(i32::from(SNAPSHOT_FAILED));

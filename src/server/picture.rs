@@ -46,6 +46,7 @@ pub fn facts(id: ServerId, replica: &Replica, status_age: Millis) -> Facts {
         ensemble_proposed: inspect.ensemble_proposed,
         learners: inspect.zab.peers.iter().map(learner).collect(),
         proposals_open: inspect.zab.outstanding as u64,
+        room: inspect.room,
         syncs_pending: inspect.zab.pending_syncs as u64,
     }
 }

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::edge::Edge;
 use super::stages::Stages;
 use super::{clock, picture};
-use crate::base::{Millis, ServerId, WriteSeq};
+use crate::base::{Millis, Room, ServerId, WriteSeq};
 use crate::net::facts::Question;
 use crate::net::stats::Stats;
 use crate::replica::Replica;
@@ -45,6 +45,8 @@ pub struct Loop {
     pub inbox: mpsc::Receiver<Event>,
     /// The last write that is durable.
     pub durable: watch::Receiver<WriteSeq>,
+    /// How much room the disk has.
+    pub room: watch::Receiver<Room>,
     /// Questions of the admin port and of words.
     pub questions: mpsc::Receiver<Question>,
     /// How often old files are removed; `None` for never.
@@ -70,12 +72,7 @@ impl Loop {
                 next_tick = Instant::now() + TICK;
                 self.edge.health.on_look();
                 self.step(Event::Tick);
-                if let (Some(at), Some(every)) = (next_purge, self.purge_every)
-                    && clock::mono() >= at
-                {
-                    next_purge = Some(at + every);
-                    self.edge.purge();
-                }
+                next_purge = self.purge_if_due(next_purge);
             }
             if deadline.is_some_and(|deadline| clock::mono() >= deadline || self.owes_nothing()) {
                 return (self.edge, self.inbox);
@@ -91,6 +88,12 @@ impl Loop {
                     let durable = *self.durable.borrow_and_update();
                     stages.on_durable(durable);
                     batch.push(Event::Synced(durable));
+                    None
+                }
+                Ok(()) = self.room.changed() => {
+                    let room = *self.room.borrow_and_update();
+                    self.on_room(room);
+                    batch.push(Event::Room(room));
                     None
                 }
                 question = self.questions.recv() => question,
@@ -131,6 +134,29 @@ impl Loop {
     fn step(&mut self, event: Event) {
         for effect in self.replica.step(clock::now(), event) {
             self.edge.perform(effect);
+        }
+    }
+
+    /// Removes what is old once it is time; answers when it is time again.
+    fn purge_if_due(&self, due: Option<Millis>) -> Option<Millis> {
+        match (due, self.purge_every) {
+            (Some(at), Some(every)) if clock::mono() >= at => {
+                self.edge.purge();
+                Some(at + every)
+            }
+            (due, _) => due,
+        }
+    }
+
+    /// Says so, and removes what is old at once where that is allowed.
+    fn on_room(&mut self, room: Room) {
+        match room {
+            Room::Enough => info!("there is room on the disk again; writes go on"),
+            Room::Low => warn!("the disk is nearly full: clients' writes are refused, reads go on"),
+            Room::Scarce => warn!("the disk is all but full: no session begins or ends, reads go on"),
+        }
+        if room != Room::Enough && self.purge_every.is_some() {
+            self.edge.purge();
         }
     }
 

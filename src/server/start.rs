@@ -29,7 +29,7 @@ use super::ports::{self, Ports};
 use super::reload::Reload;
 use super::run::Loop;
 use super::{ServerArgs, clock, logs};
-use crate::base::{Ensemble, Millis, Recovered, ServerId, Ticks, WriteSeq};
+use crate::base::{Ensemble, Millis, Recovered, Room, ServerId, Ticks, WriteSeq};
 use crate::config::{Config, EnsembleMode, Listen, Mode, Problem};
 use crate::net::admin::{self, Desk, Disk, Port};
 use crate::net::clients::{self, Clients};
@@ -185,7 +185,7 @@ impl Start {
         let (inbox, events) = mpsc::channel(INBOX_MAX);
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let snapshots = store.snapshots();
-        let (writer, durable) = self.start_writer(store, &stats, health)?;
+        let (writer, durable, room) = self.start_writer(store, &stats, health)?;
         let clients = Clients::new(clients::Shared {
             limits: config.connections.clone(),
             service: replica.service(),
@@ -221,6 +221,7 @@ impl Start {
             edge,
             inbox: events,
             durable,
+            room,
             questions: asked,
             purge_every: config.storage.purge_interval,
             stats: counted,
@@ -299,8 +300,9 @@ impl Start {
         store: Store,
         stats: &Arc<Stats>,
         health: &Arc<Health>,
-    ) -> Result<(Writer, watch::Receiver<WriteSeq>), Failure> {
+    ) -> Result<(Writer, watch::Receiver<WriteSeq>, watch::Receiver<Room>), Failure> {
         let (durable, receiver) = watch::channel(WriteSeq(0));
+        let (room, room_receiver) = watch::channel(Room::Enough);
         let (stats, health) = (Arc::clone(stats), Arc::clone(health));
         let slow = self.loaded.config.storage.sync_warning.as_duration();
         let mut synced = WriteSeq(0);
@@ -319,6 +321,11 @@ impl Start {
                 health.on_durable(seq);
                 durable.send_replace(seq);
             }
+            Report::Room(report) => {
+                stats.disk_free.set(report.free_bytes);
+                stats.disk_reserve.set(report.reserve_bytes);
+                room.send_if_modified(|room| std::mem::replace(room, report.room) != report.room);
+            }
             Report::Failed(failure) => {
                 error!(%failure, "the disk cannot be used; the server ends");
                 eprintln!("quorate server: {failure}");
@@ -327,7 +334,7 @@ impl Start {
         });
         let writer =
             writer.map_err(|error| Failure::Unexpected(format!("start the disk thread: {error}")))?;
-        Ok((writer, receiver))
+        Ok((writer, receiver, room_receiver))
     }
 
     fn start_peers(
@@ -488,6 +495,7 @@ fn open(
         db_autocreate: storage.empty_may_vote || start_mode == Some(StartMode::Bootstrap),
         dir_autocreate: storage.create_directories,
         compression: storage.snapshot_compression,
+        reserve_bytes: storage.reserve_bytes,
     };
     let empty_body: Bytes = Tree::new().image().to_body();
     let (store, mut recovered) = Store::open(Arc::new(FileSystem), layout, options, empty_body)?;

@@ -39,6 +39,15 @@ pub struct DirEntry {
     pub bytes: u64,
 }
 
+/// Room on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that this process may still write.
+    pub free_bytes: u64,
+    /// Bytes that there are in all.
+    pub total_bytes: u64,
+}
+
 /// A file system.
 pub trait Disk: Debug + Send + Sync {
     /// A new file, or an existing one emptied.
@@ -70,6 +79,9 @@ pub trait Disk: Debug + Send + Sync {
 
     /// Makes durable which names stand in this directory.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Room on the file system that holds this directory.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
 
     /// Locks a file, which is created if need be, against every other process; `WouldBlock` if one holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
@@ -155,6 +167,12 @@ impl Disk for FileSystem {
         File::open(dir)?.sync_all()
     }
 
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let stat = nix::sys::statvfs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
+        Ok(Space { free_bytes: bytes(stat.blocks_available()), total_bytes: bytes(stat.blocks()) })
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
@@ -237,6 +255,10 @@ mod tests {
         file.set_len(7).unwrap();
         file.sync().unwrap();
         assert_eq!(disk.read(&path).unwrap(), b"two\0\0x\0");
+
+        let space = disk.space(&dir).unwrap();
+        assert!(0 < space.free_bytes && space.free_bytes <= space.total_bytes, "{space:?}");
+        assert!(disk.space(&dir.join("no")).is_err());
 
         let lock = disk.lock(&dir.join("lock")).unwrap();
         assert_eq!(disk.lock(&dir.join("lock")).unwrap_err().kind(), io::ErrorKind::WouldBlock);

@@ -134,6 +134,12 @@ impl Error {
         move |source| Error::Io { doing, path, source: Arc::new(source) }
     }
 
+    /// Whether a file system, or what may be used of it, is full.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// An order that is not carried out.
     pub(super) fn refused(path: &Path, why: impl Into<String>) -> Error {
         Error::Refused { path: path.to_owned(), why: why.into() }

@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{DirEntry, Disk, DiskFile, DiskLock, parent};
+use super::disk::{DirEntry, Disk, DiskFile, DiskLock, Space, parent};
 use crate::base::rng::Rng;
 
 mod medium;
@@ -289,6 +289,12 @@ impl Disk for SimDisk {
                 Err(err)
             }
         }
+    }
+
+    fn space(&self, _: &Path) -> io::Result<Space> {
+        let state = self.state();
+        let total_bytes = state.faults.capacity_bytes.unwrap_or(u64::MAX);
+        Ok(Space { free_bytes: total_bytes.saturating_sub(state.used()), total_bytes })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {

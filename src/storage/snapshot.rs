@@ -20,6 +20,7 @@ use super::compress::{Decoder, Encoder, is_damage};
 use super::disk::{Disk, DiskFile};
 use super::error::Error;
 use super::layout::{NamedFile, snapshot_path};
+use super::room::Careful;
 use crate::base::{Compression, Zxid};
 
 /// "ZKSN", version 2, database -1.
@@ -53,6 +54,8 @@ pub struct Snapshots {
     pub(super) log_dir: PathBuf,
     /// How snapshots are written; every kind is read.
     pub(super) compression: Compression,
+    /// Bytes that a snapshot beside the log leaves free.
+    reserve_bytes: u64,
     shared: Arc<Shared>,
 }
 
@@ -102,7 +105,12 @@ impl Snapshots {
         log_dir: PathBuf,
         compression: Compression,
     ) -> Snapshots {
-        Snapshots { disk, dir, log_dir, compression, shared: Arc::default() }
+        Snapshots { disk, dir, log_dir, compression, reserve_bytes: 0, shared: Arc::default() }
+    }
+
+    /// The same, which leaves so many bytes free for the log.
+    pub(super) fn with_reserve(self, reserve_bytes: u64) -> Snapshots {
+        Snapshots { reserve_bytes, ..self }
     }
 
     /// Writes the snapshot at `zxid` with the tree's digest there; `body` writes sessions, ACL table, nodes and end
@@ -116,7 +124,10 @@ impl Snapshots {
         let history = *self.history();
         let tmp = self.dir.join(format!("{TMP_PREFIX}{:x}.tmp", zxid.0));
         let head = Head { zxid, digest, compression: self.compression };
-        let written = write_file(&*self.disk, &tmp, head, body).and_then(|()| {
+        let careful = |out: &mut dyn io::Write| {
+            body(&mut Careful::new(out, &*self.disk, &self.dir, self.reserve_bytes))
+        };
+        let written = write_file(&*self.disk, &tmp, head, careful).and_then(|()| {
             let guard = self.history();
             if *guard != history {
                 return Err(Error::Outdated { zxid });
@@ -386,7 +397,7 @@ mod tests {
 
     use super::*;
     use crate::storage::layout::list_snapshots;
-    use crate::storage::sim_disk::SimDisk;
+    use crate::storage::sim_disk::{DiskFaults, SimDisk};
 
     const EMPTY: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, b'/'];
 
@@ -472,6 +483,23 @@ mod tests {
         snapshots.write(Zxid(1), 0, |out| out.write_all(EMPTY)).unwrap();
         disk.crash();
         assert_eq!(disk.files().len(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_takes_nothing_of_the_reserve() {
+        let disk = SimDisk::new(1);
+        let snapshots = snapshots(&disk, Compression::None).with_reserve(1 << 20);
+        let capacity_bytes = Some(12 << 20);
+        disk.set_faults(DiskFaults { capacity_bytes, ..DiskFaults::default() });
+        let fill = |out: &mut dyn io::Write, pieces: usize| {
+            (0..pieces).try_for_each(|_| out.write_all(&[1; 256 * 1024]))
+        };
+        let full = snapshots.write(Zxid(1), 0, |out| fill(out, 64)).unwrap_err();
+        assert!(full.is_full(), "{full}");
+        let kept = "1048576 are kept for the log";
+        assert!(full.to_string().contains(kept), "it ends before the disk is full: {full}");
+        assert_eq!(disk.files(), [], "and leaves nothing");
+        snapshots.write(Zxid(1), 0, |out| fill(out, 36).and_then(|()| out.write_all(EMPTY))).unwrap();
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::error::Error;
 use super::layout::Layout;
 use super::log::Log;
 use super::recover::{prepare_dirs, recover};
+use super::room::{RoomReport, RoomWatch};
 use super::snapshot::Snapshots;
 use super::{ensemble, epochs, rewrite};
 use crate::base::{Compression, Epochs, Recovered, Write, WriteSeq};
@@ -42,6 +43,8 @@ pub struct Options {
     pub dir_autocreate: bool,
     /// `snapshot.compression.method`: how snapshots are written; every kind is read.
     pub compression: Compression,
+    /// `quorate.diskReserveInKb`: bytes that are kept free for what was accepted already; 0 for none.
+    pub reserve_bytes: u64,
 }
 
 impl Default for Options {
@@ -55,6 +58,7 @@ impl Default for Options {
             db_autocreate: true,
             dir_autocreate: true,
             compression: Compression::None,
+            reserve_bytes: 64 << 20,
         }
     }
 }
@@ -68,6 +72,7 @@ pub struct Store {
     log: Log,
     epochs: Epochs,
     durable: WriteSeq,
+    room: RoomWatch,
     broken: Option<Error>,
     _locks: Vec<Box<dyn DiskLock>>,
 }
@@ -83,9 +88,13 @@ impl Store {
     ) -> Result<(Store, Recovered), Error> {
         prepare_dirs(&*disk, &layout, &options)?;
         let locks = lock(&*disk, &layout)?;
-        let snapshots = Snapshots::new(disk.clone(), layout.snapshots(), layout.logs(), options.compression);
+        let snapshots = Snapshots::new(disk.clone(), layout.snapshots(), layout.logs(), options.compression)
+            .with_reserve(options.reserve_bytes);
         let recovered = recover(&snapshots, &layout, &options, empty_body)?;
         let log = Log::new(disk, layout.logs(), options.clone(), recovered.last_zxid());
+        let mut dirs = vec![layout.snapshots(), layout.logs()];
+        dirs.dedup();
+        let room = RoomWatch::new(snapshots.disk.clone(), dirs, options.reserve_bytes);
         let store = Store {
             layout,
             options,
@@ -93,6 +102,7 @@ impl Store {
             log,
             epochs: recovered.epochs,
             durable: WriteSeq(0),
+            room,
             broken: None,
             _locks: locks,
         };
@@ -115,6 +125,11 @@ impl Store {
     /// Ends the log file, so that the next append begins a new one, as before a snapshot is taken. An error is final.
     pub fn roll(&mut self) -> Result<(), Error> {
         self.unless_broken(|store| store.log.roll())
+    }
+
+    /// Looks how much room is left.
+    pub fn room(&mut self) -> Result<RoomReport, Error> {
+        self.room.look()
     }
 
     /// What writes and purges snapshots beside the log, in any thread.

@@ -9,11 +9,12 @@
 //! Not here: ending the process after a failure (`server`).
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::error::Error;
+use super::room::RoomReport;
 use super::store::Store;
 use crate::base::{Write, WriteSeq};
 
@@ -22,6 +23,8 @@ use crate::base::{Write, WriteSeq};
 const ORDERS_MAX: usize = 16_384;
 /// Writes performed with one sync at most, so that the first of them is not kept waiting by all that follow.
 const BATCH_WRITES_MAX: usize = 1_000;
+/// How often an idle disk is asked for its room, which others may take or give back.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the disk thread says.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub enum Report {
         /// How long it took, sync and all.
         took: Duration,
     },
+    /// How much room is left: after every batch, and every second while there is none.
+    Room(RoomReport),
     /// The disk cannot be used any more: the process must end.
     Failed(Error),
 }
@@ -102,7 +107,17 @@ impl Drop for Writer {
 
 fn run(mut store: Store, inbox: &Receiver<Order>, mut report: impl FnMut(Report)) -> Result<(), Error> {
     let mut batch = Vec::new();
-    while let Ok(first) = inbox.recv() {
+    loop {
+        match store.room() {
+            Ok(room) => report(Report::Room(room)),
+            // No reason to end: if there is none, the next write says so.
+            Err(err) => tracing::debug!(%err, "the room on the disk is not known"),
+        }
+        let first = match inbox.recv_timeout(LOOK_EVERY) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
         let mut roll = take(first, &mut batch);
         while !roll && batch.len() < BATCH_WRITES_MAX {
             let Ok(order) = inbox.try_recv() else { break };
@@ -123,7 +138,6 @@ fn run(mut store: Store, inbox: &Receiver<Order>, mut report: impl FnMut(Report)
         }
         batch.clear();
     }
-    Ok(())
 }
 
 /// Adds a write to the batch; answers whether the order ends the log file, and with it the batch.
@@ -146,7 +160,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::base::{ServerId, Zxid};
+    use crate::base::{Room, ServerId, Zxid};
     use crate::storage::sim_disk::{DiskFaults, SimDisk};
     use crate::storage::{Disk, Layout, Options};
 
@@ -167,7 +181,12 @@ mod tests {
     fn all_that_was_ordered_is_durable_after_a_stop() {
         let disk = SimDisk::new(1);
         let (reports, seen) = channel();
-        let writer = Writer::start(open(&disk), move |report| reports.send(report).unwrap()).unwrap();
+        let keep = move |report| {
+            if !matches!(report, Report::Room(_)) {
+                reports.send(report).unwrap();
+            }
+        };
+        let writer = Writer::start(open(&disk), keep).unwrap();
         for seq in 1..=3_000 {
             writer.write(WriteSeq(seq), append(seq as i64));
             if seq == 2_000 {
@@ -194,7 +213,12 @@ mod tests {
     fn a_failure_is_reported_once_and_ends_the_thread() {
         let disk = SimDisk::new(1);
         let (reports, seen) = channel();
-        let writer = Writer::start(open(&disk), move |report| reports.send(report).unwrap()).unwrap();
+        let keep = move |report| {
+            if !matches!(report, Report::Room(_)) {
+                reports.send(report).unwrap();
+            }
+        };
+        let writer = Writer::start(open(&disk), keep).unwrap();
         disk.set_faults(DiskFaults { sync_per_mille: 1_000, ..DiskFaults::default() });
         writer.write(WriteSeq(1), append(1));
         let Report::Failed(failure) = seen.recv().unwrap() else { panic!("the sync fails") };
@@ -203,5 +227,40 @@ mod tests {
         writer.write(WriteSeq(2), append(2));
         assert_eq!(writer.stop().unwrap_err().to_string(), failure.to_string());
         assert!(seen.recv().is_err(), "nothing is reported after a failure");
+    }
+
+    #[test]
+    fn room_is_told_before_the_disk_is_full_and_when_there_is_some_again() {
+        let disk = SimDisk::new(1);
+        let (reports, seen) = channel();
+        let layout = Layout::in_dir(Path::new("/d"), ServerId(1));
+        let options = Options { prealloc_bytes: 0, reserve_bytes: 2_000, ..Options::default() };
+        let body = Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, b'/']);
+        let store = Store::open(Arc::new(disk.clone()), layout, options, body).unwrap().0;
+        disk.put(Path::new("/d/other"), &[1; 10_000]);
+        disk.set_faults(DiskFaults { capacity_bytes: Some(20_000), ..DiskFaults::default() });
+        let keep = move |report| {
+            if let Report::Room(it) = report {
+                // Nobody listens any more once the test has seen enough.
+                let _ = reports.send(it.room);
+            }
+        };
+        let writer = Writer::start(store, keep).unwrap();
+        let until = |room| seen.iter().find(|it| *it == room).unwrap();
+        until(Room::Enough);
+        let mut seq = 0;
+        let shrunk = loop {
+            seq += 1;
+            writer.write(WriteSeq(seq), append(seq as i64));
+            match seen.recv().unwrap() {
+                Room::Enough => {}
+                room => break room,
+            }
+        };
+        assert_eq!(shrunk, Room::Low);
+        assert!(seq > 100, "{seq} writes went before");
+        disk.remove(Path::new("/d/other")).unwrap();
+        until(Room::Enough);
+        writer.stop().unwrap();
     }
 }

@@ -10,6 +10,7 @@ mod random;
 mod read_only;
 mod reads;
 mod reap;
+mod room;
 mod sessions;
 mod traps;
 mod watches;

@@ -130,9 +130,13 @@ impl State {
         Ok(())
     }
 
+    /// Bytes that the files take of the capacity.
+    pub(super) fn used(&self) -> u64 {
+        self.seen.files.values().map(|node| self.nodes[node].used).sum()
+    }
+
     pub(super) fn write(&mut self, node: u64, change: Change) -> io::Result<()> {
-        let used = || -> u64 { self.seen.files.values().map(|node| self.nodes[node].used).sum() };
-        let room = self.faults.capacity_bytes.map(|capacity| capacity.saturating_sub(used()));
+        let room = self.faults.capacity_bytes.map(|capacity| capacity.saturating_sub(self.used()));
         let node = self.nodes.get_mut(&node).ok_or_else(not_found)?;
         let mut change = change;
         let mut outcome = Ok(());

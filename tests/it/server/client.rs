@@ -38,8 +38,8 @@ impl Client {
         request.extend(session.to_be_bytes());
         request.extend(buffer(password));
         request.push(0);
-        client.send(&request);
-        let answer = client.receive();
+        client.send(&request).unwrap();
+        let answer = client.receive().unwrap();
         assert_eq!(answer.len(), 37, "{answer:?}");
         client.timeout = i32::from_be_bytes(answer[4..8].try_into().unwrap());
         client.session = i64::from_be_bytes(answer[8..16].try_into().unwrap());
@@ -72,7 +72,16 @@ impl Client {
         self.ask(3, &body);
     }
 
+    /// The same as `create`; an error if the connection ended without an answer.
+    pub fn try_create(&mut self, path: &str, data: &[u8]) -> std::io::Result<i32> {
+        self.try_create_with_flags(path, data, 0)
+    }
+
     fn create_with_flags(&mut self, path: &str, data: &[u8], flags: i32) -> i32 {
+        self.try_create_with_flags(path, data, flags).unwrap()
+    }
+
+    fn try_create_with_flags(&mut self, path: &str, data: &[u8], flags: i32) -> std::io::Result<i32> {
         let mut body = buffer(path.as_bytes());
         body.extend(buffer(data));
         body.extend(1i32.to_be_bytes());
@@ -80,7 +89,7 @@ impl Client {
         body.extend(buffer(b"world"));
         body.extend(buffer(b"anyone"));
         body.extend(flags.to_be_bytes());
-        self.ask(1, &body).0
+        Ok(self.try_ask(1, &body)?.0)
     }
 
     /// A node's data, or the error code.
@@ -113,29 +122,33 @@ impl Client {
     }
 
     fn ask(&mut self, op: i32, body: &[u8]) -> (i32, Vec<u8>) {
+        self.try_ask(op, body).unwrap()
+    }
+
+    fn try_ask(&mut self, op: i32, body: &[u8]) -> std::io::Result<(i32, Vec<u8>)> {
         self.xid += 1;
         let mut request = self.xid.to_be_bytes().to_vec();
         request.extend(op.to_be_bytes());
         request.extend(body);
-        self.send(&request);
-        let mut answer = self.receive();
+        self.send(&request)?;
+        let mut answer = self.receive()?;
         while answer[..4] == (-1i32).to_be_bytes() {
-            answer = self.receive(); // a watch event
+            answer = self.receive()?; // a watch event
         }
         assert_eq!(answer[..4], self.xid.to_be_bytes());
-        (i32::from_be_bytes(answer[12..16].try_into().unwrap()), answer[16..].to_vec())
+        Ok((i32::from_be_bytes(answer[12..16].try_into().unwrap()), answer[16..].to_vec()))
     }
 
-    fn send(&mut self, frame: &[u8]) {
-        self.stream.write_all(&buffer(frame)).unwrap();
+    fn send(&mut self, frame: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(&buffer(frame))
     }
 
-    fn receive(&mut self) -> Vec<u8> {
+    fn receive(&mut self) -> std::io::Result<Vec<u8>> {
         let mut size = [0; 4];
-        self.stream.read_exact(&mut size).unwrap();
+        self.stream.read_exact(&mut size)?;
         let mut frame = vec![0; usize::try_from(i32::from_be_bytes(size)).unwrap()];
-        self.stream.read_exact(&mut frame).unwrap();
-        frame
+        self.stream.read_exact(&mut frame)?;
+        Ok(frame)
     }
 }
 

@@ -137,6 +137,11 @@ impl Server {
         self.wait_for("the configuration is read again");
     }
 
+    /// Waits until it has ended by itself.
+    pub fn end(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
