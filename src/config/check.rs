@@ -14,8 +14,8 @@ use std::str::FromStr;
 use super::keys::{self, Kind};
 use super::raw::{Problem, RawConfig};
 use super::settings::{
-    Access, Admin, Changes, Config, Connections, IdentityFiles, Listen, LogFormat, LogSettings, Mode,
-    Serving, StorageSettings, Words,
+    Access, Admin, Changes, Config, ConnectionThrottle, Connections, IdentityFiles, Listen, LogFormat,
+    LogSettings, Mode, Serving, StorageSettings, Words,
 };
 use crate::base::{Compression, Millis};
 
@@ -122,6 +122,12 @@ impl Checker<'_> {
         }
     }
 
+    /// The number of a key that has an older name too.
+    fn either(&mut self, key: &str, older: &str, default: u32) -> u32 {
+        let older = self.number(older, default, 0..=u32::MAX);
+        self.number(key, older, 0..=u32::MAX)
+    }
+
     pub(super) fn millis(&mut self, key: &str, default: u64) -> Millis {
         Millis(self.number(key, default, 0..=86_400_000))
     }
@@ -191,6 +197,15 @@ impl Checker<'_> {
             frame_bytes_max: self.number("jute.maxbuffer", 0xf_ffff, 1..=i32::MAX.unsigned_abs()),
             sessionless_timeout: self.millis("nio.sessionlessCnxnTimeout", 10_000),
             outstanding_max: self.number("globalOutstandingLimit", 1000, 1..=u32::MAX),
+            throttle: ConnectionThrottle {
+                tokens: self.either("connection_throttle_tokens", "connectionMaxTokens", 0),
+                fill_time: Millis(u64::from(self.either(
+                    "connection_throttle_fill_time",
+                    "connectionTokenFillTime",
+                    1,
+                ))),
+                fill_count: self.either("connection_throttle_fill_count", "connectionTokenFillCount", 1),
+            },
             audit: self.flag("audit.enable").unwrap_or(false),
             leader_serves: self.raw.value("leaderServes") != Some("no"),
         }

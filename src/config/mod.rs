@@ -21,6 +21,6 @@ mod tests;
 pub use check::{Found, check};
 pub use raw::{Problem, RawConfig, Setting};
 pub use settings::{
-    Access, Admin, Changes, Config, Connections, ElectionPort, EnsembleMode, IdentityFiles, Listen,
-    LogFormat, LogSettings, Mode, StorageSettings, Words,
+    Access, Admin, Changes, Config, ConnectionThrottle, Connections, ElectionPort, EnsembleMode,
+    IdentityFiles, Listen, LogFormat, LogSettings, Mode, StorageSettings, Words,
 };

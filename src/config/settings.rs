@@ -77,10 +77,23 @@ pub struct Connections {
     pub sessionless_timeout: Millis,
     /// `globalOutstandingLimit`: requests in progress above which no more are read. Default 1000.
     pub outstanding_max: u32,
+    /// How many sessions may be asked for in a time.
+    pub throttle: ConnectionThrottle,
     /// `audit.enable`: whether what clients change is told in the log. Default false.
     pub audit: bool,
     /// `leaderServes`: whether clients are accepted while this server leads. Default yes.
     pub leader_serves: bool,
+}
+
+/// How many sessions may be asked for in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionThrottle {
+    /// `connection_throttle_tokens`: how many at once. Default 0 for no limit.
+    pub tokens: u32,
+    /// `connection_throttle_fill_time`: how often there are more. Default 1 ms.
+    pub fill_time: Millis,
+    /// `connection_throttle_fill_count`: how many more. Default 1.
+    pub fill_count: u32,
 }
 
 /// Alone, or a member of an ensemble.

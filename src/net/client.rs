@@ -377,6 +377,10 @@ impl Session {
         for event in self.events.drain(..) {
             match &event {
                 Event::ClientUp(_, request) => {
+                    if !clients.may_connect() {
+                        clients.shared.stats.connections_rejected.add(1);
+                        return Err(Closing::Abrupt);
+                    }
                     self.is_known = true;
                     clients.shared.stats.sessions_brought.add(u64::from(request.session != SessionId::NONE));
                     clients.shared.stats.connection_requests.add(1);

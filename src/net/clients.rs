@@ -27,6 +27,7 @@ use super::facts::Asker;
 use super::mailbox::{Mailbox, TooFull};
 use super::stats::Stats;
 use super::talk::Talk;
+use super::throttle::Bucket;
 use super::words::Lexicon;
 use crate::base::{ConnId, Millis, Now, Zxid};
 use crate::config::Connections;
@@ -74,6 +75,7 @@ pub struct Clients {
     /// `maxClientCnxns` and `maxCnxns`, which may change.
     per_address_max: AtomicU32,
     total_max: AtomicU32,
+    throttle: Bucket,
     born: Instant,
     /// When the first event since the loop last looked was given to it, in microseconds since `born`; 0 for none.
     queue_mark: AtomicU64,
@@ -107,6 +109,7 @@ impl Clients {
         Arc::new(Clients {
             per_address_max: AtomicU32::new(shared.limits.per_address_max),
             total_max: AtomicU32::new(shared.limits.total_max),
+            throttle: Bucket::new(shared.limits.throttle, (shared.clock)()),
             shared,
             is_serving: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
@@ -177,6 +180,11 @@ impl Clients {
     /// Limits the connections in all from here on; 0 for no limit.
     pub fn set_total_max(&self, max: u32) {
         self.total_max.store(max, Relaxed);
+    }
+
+    /// Whether one more client may ask for a session.
+    pub(super) fn may_connect(&self) -> bool {
+        self.throttle.take((self.shared.clock)())
     }
 
     /// Something is given to the loop.

@@ -25,4 +25,5 @@ pub mod payload;
 pub mod quorum;
 pub mod stats;
 pub mod talk;
+mod throttle;
 pub mod words;

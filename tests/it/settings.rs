@@ -113,3 +113,24 @@ fn the_audit_log_tells_who_changed_what() {
     client.close();
     assert!(server.stop().success());
 }
+
+#[test]
+fn sessions_are_asked_for_no_faster_than_the_throttle_allows() {
+    let (dir, port) = (Dir::new(), free_port());
+    let config = format!(
+        "dataDir={}\nclientPort={port}\nadmin.enableServer=false\nconnection_throttle_tokens=1\n\
+         connection_throttle_fill_time=86400000\n",
+        dir.data()
+    );
+    let mut server = Server::start(&dir, &config, &[]);
+    let first = Client::connect(port);
+    let mut second = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut request = vec![0; 48];
+    request[..4].copy_from_slice(&44_i32.to_be_bytes());
+    request[16..20].copy_from_slice(&30_000_i32.to_be_bytes());
+    request[28..32].copy_from_slice(&16_i32.to_be_bytes());
+    second.write_all(&request).unwrap();
+    assert!(matches!(second.read(&mut [0; 1]), Ok(0) | Err(_)), "it is closed without an answer");
+    first.close();
+    assert!(server.stop().success());
+}

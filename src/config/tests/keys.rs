@@ -69,3 +69,14 @@ fn a_default_never_wins_over_what_was_written() {
     raw.set_default("dataDir", "/data");
     assert_eq!((raw.value("clientPort"), raw.value("dataDir")), (Some("7"), Some("/data")));
 }
+
+#[test]
+fn a_key_is_known_by_its_older_name_too() {
+    let tokens = |text: &str| {
+        let raw =
+            RawConfig::parse("zoo.cfg", &format!("dataDir=/data\n{text}")).expect("it is a properties file");
+        check(&raw, &Found::default()).expect("it is good").0.connections.throttle.tokens
+    };
+    let both = "connectionMaxTokens=3\nconnection_throttle_tokens=4\n";
+    assert_eq!([tokens(""), tokens("connectionMaxTokens=3\n"), tokens(both)], [0, 3, 4]);
+}
