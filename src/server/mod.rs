@@ -19,6 +19,7 @@ mod picture;
 mod ports;
 mod reload;
 mod run;
+mod signals;
 mod stages;
 mod start;
 

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::runtime::Builder;
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ use super::load::{Loaded, load};
 use super::ports::{self, Ports};
 use super::reload::Reload;
 use super::run::Loop;
-use super::{ServerArgs, clock, logs};
+use super::{ServerArgs, clock, logs, signals};
 use crate::base::{Ensemble, Millis, Recovered, Room, ServerId, Ticks, WriteSeq};
 use crate::config::{Config, EnsembleMode, Listen, Mode, Problem};
 use crate::net::admin::{self, Desk, Disk, Port};
@@ -78,12 +78,8 @@ pub fn serve(args: &ServerArgs) -> Result<(), Failure> {
     let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Unexpected(format!("start tokio: {error}")))?;
     let end = CancellationToken::new();
-    let stop = listen_for_stop(&runtime, args)?;
-    let reread = {
-        let _inside = runtime.enter();
-        signal(SignalKind::hangup())
-            .map_err(|error| Failure::Unexpected(format!("listen for SIGHUP: {error}")))?
-    };
+    let stop = signals::listen_for_stop(&runtime, args)?;
+    let reread = signals::hangup(&runtime)?;
     let start = Start { loaded, stop, end: end.clone(), tasks: TaskTracker::new() };
     let outcome = runtime.block_on(start.run(args, reread));
     end.cancel();
@@ -92,32 +88,6 @@ pub fn serve(args: &ServerArgs) -> Result<(), Failure> {
         error!(%failure, "the server ends");
     }
     outcome
-}
-
-/// A token that SIGTERM, SIGINT, or the end of standard input cancels.
-fn listen_for_stop(runtime: &Runtime, args: &ServerArgs) -> Result<CancellationToken, Failure> {
-    let _inside = runtime.enter();
-    let unexpected = |error| Failure::Unexpected(format!("listen for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(unexpected)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unexpected)?;
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    runtime.spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        told.cancel();
-    });
-    if args.stop_with_stdin {
-        let told = stop.clone();
-        std::thread::spawn(move || {
-            // Whatever comes is thrown away; an error is an end too.
-            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-            told.cancel();
-        });
-    }
-    Ok(stop)
 }
 
 /// What a start has in hand.
