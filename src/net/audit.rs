@@ -41,6 +41,28 @@ struct Operation {
     acl: Option<String>,
 }
 
+/// How an operation of the server itself went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Success,
+    /// It could not be done.
+    Failure,
+    /// It begins.
+    Invoked,
+}
+
+/// Writes what the server itself does; its user is the system's.
+pub fn tell_of_server(operation: &str, outcome: Outcome) {
+    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+    let who = user.map_or(String::new(), |user| format!("user={user}\t"));
+    match outcome {
+        Outcome::Success => info!(target: "audit", "{who}operation={operation}\tresult=success"),
+        Outcome::Invoked => info!(target: "audit", "{who}operation={operation}\tresult=invoked"),
+        Outcome::Failure => error!(target: "audit", "{who}operation={operation}\tresult=failure"),
+    }
+}
+
 impl Record {
     /// What is to be told of a request; `None` if it changes nothing.
     pub(super) fn of(session: SessionId, from: IpAddr, request: &ClientRequest) -> Option<Record> {

@@ -9,7 +9,7 @@
 //! Not here: what an event does (`replica`), which effects there are to perform (`server`).
 
 pub mod admin;
-mod audit;
+pub mod audit;
 pub mod census;
 mod client;
 pub mod clients;

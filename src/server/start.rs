@@ -32,6 +32,7 @@ use super::{ServerArgs, clock, logs, signals};
 use crate::base::{Ensemble, Millis, Recovered, Room, ServerId, Ticks, WriteSeq};
 use crate::config::{Config, EnsembleMode, Listen, Mode, Problem};
 use crate::net::admin::{self, Desk, Disk, Port};
+use crate::net::audit::{self, Outcome};
 use crate::net::clients::{self, Clients};
 use crate::net::election::{Election, ElectionSettings};
 use crate::net::facts::{Asker, QUESTIONS_MAX};
@@ -117,13 +118,28 @@ impl Start {
             live: LIVE,
         };
         self.tasks.spawn(reload.run(reread, self.end.clone()));
-        let identity = identity::establish(&self.loaded.config)?;
-        self.open_admin(&health, identity.as_ref()).await?;
-        let opened = self.open(identity.as_ref()).await?;
-        let looped = self.build(opened, identity, &health).await?;
+        let prepared = self.prepare(&health).await;
+        self.audit("serverStart", if prepared.is_ok() { Outcome::Success } else { Outcome::Failure });
+        let looped = prepared?;
         health.on_started(Arc::clone(&looped.edge.clients));
         let (edge, inbox) = looped.run().await;
+        self.audit("serverStop", Outcome::Invoked);
         self.finish(edge, inbox).await
+    }
+
+    /// Everything before it serves.
+    async fn prepare(&self, health: &Arc<Health>) -> Result<Loop, Failure> {
+        let identity = identity::establish(&self.loaded.config)?;
+        self.open_admin(health, identity.as_ref()).await?;
+        let opened = self.open(identity.as_ref()).await?;
+        self.build(opened, identity, health).await
+    }
+
+    /// Tells the audit log, if there is one, what the server itself does.
+    fn audit(&self, operation: &str, outcome: Outcome) {
+        if self.loaded.config.connections.audit {
+            audit::tell_of_server(operation, outcome);
+        }
     }
 
     /// Opens the data beside the runtime's own threads.

@@ -103,7 +103,9 @@ fn the_audit_log_tells_who_changed_what() {
     let (dir, port) = (Dir::new(), free_port());
     let config =
         format!("dataDir={}\nclientPort={port}\nadmin.enableServer=false\naudit.enable=true\n", dir.data());
-    let mut server = Server::start(&dir, &config, &["result=failure"]);
+    let mut server = Server::spawn(&dir, &config, &["result=failure"]);
+    server.wait_for("operation=serverStart\tresult=success");
+    server.wait_for("to=Standalone");
     let mut client = Client::connect(port);
     assert_eq!(client.create("/a", b"secret"), 0);
     let who = format!("session=0x{:x}\tuser=127.0.0.1\tip=127.0.0.1\t", client.session);
