@@ -16,8 +16,7 @@ use quorate::base::rng::Rng;
 use quorate::base::wire::Writer;
 use quorate::base::{SessionId, Zxid};
 
-use crate::invariants::watches::Watches;
-use crate::model::Kind;
+use crate::invariants::watches::{List, Watches};
 use crate::oracle::{Asked, Oracle, Request};
 use crate::queue::Micros;
 use crate::wire::{self, Reply, op};
@@ -89,7 +88,8 @@ pub struct Client {
     pending: VecDeque<Pending>,
     /// What it does.
     pub workload: Workload,
-    watches: Watches,
+    /// Its watches that have not fired.
+    pub watches: Watches,
     sent: Micros,
     heard: Micros,
     /// What a sync on this connection promised.
@@ -97,10 +97,6 @@ pub struct Client {
     rng: Rng,
     /// Sessions that it lost.
     pub expired: u64,
-    /// When it was told so.
-    pub expired_at: Vec<(SessionId, Micros)>,
-    /// Watches that fired.
-    pub fired: u64,
 }
 
 impl Client {
@@ -121,8 +117,6 @@ impl Client {
             floor: Zxid::ZERO,
             rng,
             expired: 0,
-            expired_at: Vec::new(),
-            fired: 0,
         }
     }
 
@@ -134,6 +128,12 @@ impl Client {
     /// Whether it has nothing under way.
     pub fn is_idle(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// Whether it asks for a reconfig, or is about to.
+    pub fn wants_reconfig(&self) -> bool {
+        let is_reconfig = |request: &Request| matches!(request, Request::Reconfig { .. });
+        self.pending.iter().any(|pending| is_reconfig(&pending.request)) || self.workload.wants(is_reconfig)
     }
 
     /// Goes silent for a while, as a client does whose machine stops.
@@ -188,7 +188,7 @@ impl Client {
     pub fn on_frame(&mut self, now: Micros, frame: Bytes, oracle: &mut Oracle, wishes: &mut Vec<Wish>) {
         self.heard = now;
         match self.phase {
-            Phase::Connecting(_) => self.on_session(now, frame, wishes),
+            Phase::Connecting(_) => self.on_session(now, frame, oracle, wishes),
             Phase::Live => {
                 let reply = wire::reply(frame).unwrap_or_else(|err| panic!("a reply cannot be read: {err}"));
                 self.on_reply(now, reply, oracle);
@@ -202,13 +202,13 @@ impl Client {
         self.workload.stop();
     }
 
-    fn on_session(&mut self, now: Micros, frame: Bytes, wishes: &mut Vec<Wish>) {
+    fn on_session(&mut self, now: Micros, frame: Bytes, oracle: &mut Oracle, wishes: &mut Vec<Wish>) {
         let connected = wire::connected(frame).unwrap_or_else(|err| panic!("no connect response: {err}"));
         if connected.timeout_ms == 0 {
             let session = self.session.take();
-            let session = session.expect("only a session that is asked for again is refused");
+            assert!(session.is_some(), "only a session that is asked for again is refused");
             self.expired += 1;
-            self.expired_at.push((session.id, now));
+            self.watches.clear();
             self.hang_up(now + Micros::of_ms(5), wishes);
             return;
         }
@@ -231,6 +231,11 @@ impl Client {
             }
         }
         self.phase = Phase::Live;
+        if self.watches.count() > 0 {
+            let seen = self.session.as_ref().map_or(Zxid::ZERO, |session| session.last_zxid);
+            let lists = self.watches.on_registering();
+            self.send(now, Request::SetWatches { seen, lists }, oracle, wishes);
+        }
     }
 
     fn on_reply(&mut self, now: Micros, mut reply: Reply, oracle: &mut Oracle) {
@@ -243,7 +248,6 @@ impl Client {
             };
             let (kind, path) = read(&mut body).unwrap_or_else(|err| panic!("an event cannot be read: {err}"));
             self.watches.on_event(&oracle.model, reply.zxid, kind, &path);
-            self.fired += 1;
             return;
         }
         let pending = self.pending.pop_front();
@@ -263,7 +267,12 @@ impl Client {
             pending.request
         );
         session.last_zxid = reply.zxid;
-        self.watches.on_reply(&oracle.model, reply.zxid);
+        match &pending.request {
+            Request::SetWatches { seen, .. } => {
+                self.watches.on_registered_again(&oracle.model, *seen, reply.zxid);
+            }
+            _ => self.watches.on_reply(&oracle.model, reply.zxid),
+        }
         let asked = Asked { request: &pending.request, at: pending.at, floor: self.floor };
         oracle.on_reply(session.id, &asked, &mut reply);
         self.register(&pending.request, &reply);
@@ -273,6 +282,7 @@ impl Client {
             Request::Close => {
                 self.session = None;
                 self.forget_connection();
+                self.watches.clear();
                 self.phase = Phase::Away(now + Micros::of_ms(1 + self.rng.below(20)));
             }
             _ => {}
@@ -282,11 +292,14 @@ impl Client {
     fn register(&mut self, request: &Request, reply: &Reply) {
         match request {
             Request::Get { path, watch: true } if reply.err == 0 => {
-                self.watches.on_registered(path, Kind::Data, reply.zxid);
+                self.watches.on_registered(path, List::Data, reply.zxid);
             }
-            Request::Exists { path, watch: true } => self.watches.on_registered(path, Kind::Data, reply.zxid),
+            Request::Exists { path, watch: true } => {
+                let list = if reply.err == 0 { List::Data } else { List::Exist };
+                self.watches.on_registered(path, list, reply.zxid);
+            }
             Request::Children { path, watch: true } if reply.err == 0 => {
-                self.watches.on_registered(path, Kind::Children, reply.zxid);
+                self.watches.on_registered(path, List::Children, reply.zxid);
             }
             _ => {}
         }
@@ -343,7 +356,7 @@ impl Client {
         for pending in self.pending.drain(..) {
             self.workload.on_unknown(&pending.request);
         }
-        self.watches.clear();
+        self.watches.on_disconnected();
         self.floor = Zxid::ZERO;
         self.workload.on_disconnected();
     }
@@ -390,6 +403,15 @@ fn encode(xid: i32, request: &Request) -> Bytes {
                 body.i32(op::SET_DATA).bool(false).i32(-1).string(path).buffer(Some(data)).i32(-1);
             }
             body.i32(-1).bool(true).i32(-1);
+        }),
+        Request::SetWatches { seen, lists } => put(op::SET_WATCHES, &|body| {
+            body.i64(seen.0);
+            for list in lists {
+                body.count(list.len());
+                for path in list {
+                    body.string(path);
+                }
+            }
         }),
         Request::Sync => put(op::SYNC, &|body| {
             body.string("/");

@@ -8,16 +8,21 @@
 //!
 //! Not here: what survives a crash (`quorate::storage::SimDisk`).
 
-use quorate::base::{Write, WriteSeq};
+use std::path::PathBuf;
+
+use quorate::base::{Recovered, Write, WriteSeq};
 use quorate::replica::Event;
 use quorate::storage::Error;
 use quorate::tree::Image;
 
+use crate::files::Files;
 use crate::nemesis::Crash;
 use crate::network::{Process, Slot};
 use crate::queue::Micros;
-use crate::world::{Happening, World};
+use crate::world::{Happening, Mend, World};
 
+/// How long a process stays away that ended for a damaged file.
+const RESTART_AFTER: Micros = Micros::of_ms(100);
 /// How long a snapshot takes at most.
 const SNAPSHOT_MAX: Micros = Micros::of_ms(80);
 
@@ -81,10 +86,29 @@ impl World {
         self.step(process, Event::SnapshotTaken(zxid, Ok(())));
     }
 
-    /// A write failed: the process ends, as a real one does, and the machine is looked after.
+    /// A write failed, or needed a damaged file: the process ends, as a real one does, and the machine is looked after.
     fn on_disk_error(&mut self, slot: Slot, err: &Error) {
-        assert!(self.servers[slot.0].is_failing, "{slot:?} cannot write: {err}");
+        let server = &self.servers[slot.0];
+        assert!(server.is_failing || !server.flipped.is_empty(), "{slot:?} cannot write: {err}");
+        if !server.is_failing {
+            self.queue.after(RESTART_AFTER, Happening::Mend(Mend::Start(slot)));
+        }
         self.crash(slot, Crash::Power);
+    }
+
+    /// A start refuses a disk: it must name the damaged file. The disk is replaced by an empty one, which peers fill.
+    pub fn replace_disk(&mut self, slot: Slot, err: &Error) -> (Files, Recovered) {
+        let server = &mut self.servers[slot.0];
+        let message = err.to_string();
+        let is_named =
+            |path: &PathBuf| message.contains(&*path.file_name().unwrap_or_default().to_string_lossy());
+        assert!(server.flipped.iter().any(is_named), "{slot:?} cannot start: {err}");
+        server.replace_disk(self.rng.next_u64());
+        self.disks_replaced += 1;
+        self.trace.line(|| format!("   {slot:?} gets an empty disk: {message}"));
+        self.invariants.on_disk_replaced(&mut self.facts, slot);
+        let opened = self.servers[slot.0].open();
+        opened.unwrap_or_else(|err| panic!("{slot:?} cannot start on an empty disk: {err}"))
     }
 
     /// Lets a disk's power fail after some more operations.

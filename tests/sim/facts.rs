@@ -118,6 +118,21 @@ pub struct Picture {
     pub digest: u64,
 }
 
+impl Picture {
+    /// The epoch that it leads, if it leads.
+    pub fn leads(&self) -> Option<Epoch> {
+        match self.status {
+            Status::Leading(epoch) => Some(epoch),
+            Status::Looking
+            | Status::Discovering
+            | Status::Joining(_)
+            | Status::Following(..)
+            | Status::Observing(..)
+            | Status::Standalone => None,
+        }
+    }
+}
+
 /// One server, over all its starts.
 #[derive(Clone, Debug)]
 pub struct ServerFacts {
@@ -139,6 +154,8 @@ pub struct ServerFacts {
     pub delivered_count: usize,
     /// A hash over everything that it has delivered.
     pub delivered_hash: u64,
+    /// Whether a bit of a file of its disk was turned over.
+    pub is_damaged: bool,
 }
 
 /// A committed txn.
@@ -247,6 +264,15 @@ impl Facts {
         self.servers[slot.0].is_running = false;
     }
 
+    /// A server's disk was replaced by an empty one.
+    pub fn on_disk_replaced(&mut self, slot: Slot) {
+        let server = &mut self.servers[slot.0];
+        server.written = History::default();
+        server.durable = History::default();
+        server.unsynced.clear();
+        server.is_damaged = false;
+    }
+
     /// A server asks for a write. A txn appended by a leader in its own epoch is its proposal.
     pub fn on_write(&mut self, slot: Slot, seq: WriteSeq, write: &Write) {
         let server = &mut self.servers[slot.0];
@@ -298,6 +324,7 @@ impl ServerFacts {
             picture: None,
             delivered_count: 0,
             delivered_hash: 0,
+            is_damaged: false,
         }
     }
 
@@ -308,15 +335,7 @@ impl ServerFacts {
 
     /// The epoch that it leads, if it leads.
     pub fn leads(&self) -> Option<Epoch> {
-        match self.picture?.status {
-            Status::Leading(epoch) => Some(epoch),
-            Status::Looking
-            | Status::Discovering
-            | Status::Joining(_)
-            | Status::Following(..)
-            | Status::Observing(..)
-            | Status::Standalone => None,
-        }
+        self.picture?.leads()
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Kind {
     Stall,
     /// One link breaks.
     Break,
+    /// The next link on which NEWLEADER arrives breaks at once, while the learner's disk is busy with it.
+    BreakInSync,
     /// Packets of one way are lost.
     OneWay,
     /// Servers are split in two.
@@ -39,6 +41,8 @@ pub enum Kind {
     SlowDisk,
     /// A disk answers errors: its process ends.
     DiskError,
+    /// A machine loses power, and a bit of an old file of its disk is found turned over.
+    BitFlip,
     /// A wall clock jumps.
     ClockJump,
     /// A clock runs fast or slow from here on.
@@ -54,11 +58,12 @@ pub enum Kind {
 }
 
 /// Every kind.
-pub const KINDS: [Kind; 18] = [
+pub const KINDS: [Kind; 20] = [
     Kind::Delay,
     Kind::Reorder,
     Kind::Stall,
     Kind::Break,
+    Kind::BreakInSync,
     Kind::OneWay,
     Kind::Partition,
     Kind::Kill,
@@ -67,6 +72,7 @@ pub const KINDS: [Kind; 18] = [
     Kind::Restart,
     Kind::SlowDisk,
     Kind::DiskError,
+    Kind::BitFlip,
     Kind::ClockJump,
     Kind::ClockDrift,
     Kind::Reconfig,
@@ -96,6 +102,15 @@ impl Counts {
     }
 }
 
+/// Whether a run begins with fewer members than servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// The others join.
+    Wanted,
+    /// All are members.
+    Done,
+}
+
 /// What decides about faults.
 pub struct Plan {
     rng: Rng,
@@ -106,16 +121,21 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a seed: most runs have all kinds, some only a few, and those often.
-    pub fn new(seed: u64, tick: Micros) -> Plan {
+    /// The plan of a seed: most runs have all kinds, some only a few, and those often. An ensemble that has to grow
+    /// changes its membership more often.
+    pub fn new(seed: u64, tick: Micros, growth: Growth) -> Plan {
         let mut rng = Rng::new(seed);
         let all = KINDS.iter().copied().filter(|kind| *kind != Kind::Restart);
-        let mut kinds: Vec<Kind> = all.collect();
+        // A flipped bit has many conditions, and is often not possible.
+        let mut kinds: Vec<Kind> = all.chain([Kind::BitFlip]).collect();
         if rng.below(3) == 0 {
             let keep = 3 + rng.below(4) as usize;
             while kinds.len() > keep {
                 kinds.remove(rng.below(kinds.len() as u64) as usize);
             }
+        }
+        if growth == Growth::Wanted {
+            kinds.extend([Kind::Reconfig; 4]);
         }
         let pause = Micros(tick.0 + rng.below(tick.0 * 4)).min(Micros::of_ms(1_500));
         Plan { rng, pause, kinds }

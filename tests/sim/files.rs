@@ -3,7 +3,7 @@
 //! In: batches of writes, trees. Out: durable files, and what a start finds in them.
 //!
 //! Always true:
-//! * nothing here knows a file format; a file that storage refuses ends the run.
+//! * nothing here knows a file format.
 //!
 //! Not here: when a disk is done (`disks`), what a crash leaves (`quorate::storage::SimDisk`).
 
@@ -17,6 +17,15 @@ use quorate::tree::{Image, Tree};
 /// How many snapshots are kept.
 const SNAPSHOTS_KEPT: usize = 3;
 
+/// What a server with an empty disk does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyDisk {
+    /// It votes: the ensemble is new.
+    Votes,
+    /// It gets the data of a leader before it votes.
+    IsFilledFirst,
+}
+
 /// The open files of one process.
 pub struct Files {
     store: Store,
@@ -25,9 +34,10 @@ pub struct Files {
 
 impl Files {
     /// Opens what a disk holds.
-    pub fn open(disk: &SimDisk, me: ServerId) -> Result<(Files, Recovered), Error> {
+    pub fn open(disk: &SimDisk, me: ServerId, empty_disk: EmptyDisk) -> Result<(Files, Recovered), Error> {
         let layout = Layout::in_dir(Path::new("/data"), me);
-        let options = Options { prealloc_bytes: 0, ..Options::default() };
+        let db_autocreate = empty_disk == EmptyDisk::Votes;
+        let options = Options { prealloc_bytes: 0, db_autocreate, ..Options::default() };
         let empty = Tree::new().image().to_body();
         let (store, recovered) = Store::open(Arc::new(disk.clone()), layout, options, empty)?;
         let snapshots = store.snapshots();

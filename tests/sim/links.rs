@@ -14,6 +14,7 @@ use quorate::tree::Image;
 use quorate::zab::packet::Packet;
 use quorate::zab::vote::Notification;
 
+use crate::faults::Kind;
 use crate::invariants::Seen;
 use crate::network::{End, Item, Link, Process, Side, Slot};
 use crate::queue::Micros;
@@ -125,6 +126,12 @@ impl World {
         match item {
             Item::Packet(packet) => {
                 self.invariants.check(&self.facts, receiver, &Seen::Got(end.link, &packet));
+                if matches!(packet, Packet::NewLeader { .. }) && self.breaks_in_sync > 0 {
+                    self.breaks_in_sync -= 1;
+                    self.counts.add(Kind::BreakInSync);
+                    let span = Micros(self.rng.below(self.setup.sync_max.0));
+                    self.queue.after(span, Happening::Break(number));
+                }
                 self.step(end.process, Event::Packet(end.link, packet));
             }
             Item::End => self.end_link(number, side),

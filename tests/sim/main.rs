@@ -80,19 +80,26 @@ fn run_seeds(seeds: impl IntoIterator<Item = u64>) -> Result<Totals, Failure> {
 fn print(totals: &Totals) {
     let hours = totals.simulated_us as f64 / 3.6e9;
     println!(
-        "simulator: {} seeds, each twice; {hours:.2} h simulated, {} elections, {} answers, {} txns, {} watches fired, \
-         {} sessions expired, {} packets overtaken, {} diffs, {} cuts, {} snapshots, {} steps, longest recovery {} s",
+        "simulator: {} seeds, each twice; {hours:.2} h simulated, {} elections, {} answers, {} txns, {} watches fired, {} \
+         registered again and {} due then, {} sessions expired, {} packets overtaken, {} diffs, {} cuts, {} snapshots, {} \
+         disks replaced, {} of {} memberships of one grown to three, {} steps, longest run {} s, longest recovery {} s",
         totals.runs,
         totals.elections,
         totals.answered,
         totals.committed,
         totals.fired,
+        totals.rearmed,
+        totals.found_due,
         totals.expired,
         totals.overtaken,
         totals.syncs.diffs,
         totals.syncs.cuts,
         totals.syncs.snapshots,
+        totals.disks_replaced,
+        totals.grown,
+        totals.small,
         totals.steps,
+        Micros(totals.longest_us),
         Micros(totals.recovery_max_us)
     );
     let faults: Vec<String> =

@@ -8,16 +8,22 @@
 //!
 //! Not here: which fault is next (`faults`).
 
+use quorate::base::Zxid;
 use quorate::replica::Event;
 use quorate::storage::sim_disk::DiskFaults;
 
-use crate::client::Wish;
+use crate::client::{Client, Wish};
+use crate::facts::ServerFacts;
 use crate::faults::{Kind, Plan};
 use crate::network::{Side, Slot};
 use crate::oracle::Request;
 use crate::queue::Micros;
+use crate::server::Server;
 use crate::setup::Setup;
 use crate::world::{Happening, Mend, World};
+
+/// How long a reconfig that a client asks for may be on its way to a proposal.
+const RECONFIG_UNDER_WAY: Micros = Micros::of_s(6);
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,10 @@ impl World {
             Kind::Reorder => self.reorder(span),
             Kind::Stall => self.stall(span),
             Kind::Break => self.break_some_link(),
+            Kind::BreakInSync => {
+                self.breaks_in_sync += 1;
+                false // counted when it comes to that
+            }
             Kind::OneWay => self.cut_one_way(span),
             Kind::Partition => self.partition(span),
             Kind::Kill => self.crash_some(Crash::Kill, span),
@@ -68,6 +78,7 @@ impl World {
                 true
             }
             Kind::DiskError => self.break_disk(span),
+            Kind::BitFlip => self.flip_bit(span),
             Kind::ClockJump => {
                 let by = self.rng.below(100_000) as i64 - 50_000;
                 let slot = self.some_slot();
@@ -124,6 +135,7 @@ impl World {
     /// Ends the faulty phase: takes everything back.
     pub fn heal(&mut self) {
         self.is_faulty = false;
+        self.breaks_in_sync = 0;
         self.network.heal();
         for slot in (0..self.servers.len()).map(Slot) {
             self.servers[slot.0].sync_extra = Micros(0);
@@ -185,6 +197,39 @@ impl World {
         self.servers[slot.0].disk.set_faults(faults);
         self.queue.after(span, Happening::Mend(Mend::Restart(slot)));
         true
+    }
+
+    /// A bit of an old file turns over, and the machine loses power: a start will read the file.
+    fn flip_bit(&mut self, span: Micros) -> bool {
+        // Damage that no start has read yet may cost its disk later: until then no other disk is damaged.
+        let damaged = self.servers.iter().position(|server| !server.flipped.is_empty()).map(Slot);
+        let slot = damaged.unwrap_or_else(|| self.some_slot());
+        if self.process(slot).is_none() || !self.may_lose_disk(slot) {
+            return false;
+        }
+        let Some(path) = self.servers[slot.0].flip_bit() else { return false };
+        self.trace.line(|| format!("   a bit of {} of {slot:?} turns over", path.display()));
+        self.facts.servers[slot.0].is_damaged = true;
+        self.crash(slot, Crash::Power);
+        self.queue.after(span, Happening::Mend(Mend::Start(slot)));
+        true
+    }
+
+    /// Whether a quorum of any membership that may be in force holds everything without this server's disk. One that is
+    /// proposed may need the server, and it would never vote again: none may be on its way either.
+    fn may_lose_disk(&self, slot: Slot) -> bool {
+        let ensemble = self.facts.ensemble();
+        let last = self.facts.last_committed();
+        let proposes = |server: &ServerFacts| {
+            let open = server.written.between(last, Zxid(i64::MAX));
+            open.iter().any(|logged| logged.ensemble().is_some())
+        };
+        let is_calm = self.queue.now() >= self.reconfig_asked + RECONFIG_UNDER_WAY
+            && !self.clients.iter().any(Client::wants_reconfig);
+        is_calm
+            && self.setup.ids().all(|id| ensemble.is_voter(id))
+            && !self.facts.servers.iter().any(proposes)
+            && (0..self.servers.len()).all(|other| other == slot.0 || !self.servers[other].is_blank)
     }
 
     fn some_slot(&mut self) -> Slot {
@@ -270,8 +315,14 @@ impl World {
         pairs.filter(|(one, other)| one != other && fits(*one, *other)).collect()
     }
 
-    /// Asks a client to take a server out, or to take it in again.
+    /// Asks a client to take a server out, or to take it in again. Not while a disk may turn out to be lost.
     fn reconfigure(&mut self) -> bool {
+        let is_in_doubt =
+            |server: &Server| server.is_blank || (server.running.is_none() && !server.flipped.is_empty());
+        if self.servers.iter().any(is_in_doubt) {
+            return false;
+        }
+        self.reconfig_asked = self.queue.now();
         let ensemble = self.facts.ensemble().clone();
         let live: Vec<usize> =
             (0..self.clients.len()).filter(|client| self.clients[*client].is_live()).collect();
@@ -282,7 +333,10 @@ impl World {
         let ids: Vec<_> = self.setup.ids().collect();
         let missing: Vec<_> = ids.iter().filter(|id| !ensemble.is_voter(**id)).collect();
         let (joining, leaving) = if !missing.is_empty() && (missing.len() > 1 || self.rng.below(3) > 0) {
-            (Setup::line(*missing[0]), String::new())
+            // One of them, or all in one step.
+            let count = if self.rng.below(2) == 0 { 1 } else { missing.len() };
+            let lines: Vec<String> = missing.iter().take(count).map(|id| Setup::line(**id)).collect();
+            (lines.join(","), String::new())
         } else {
             let id = ids[self.rng.below(ids.len() as u64) as usize];
             match self.rng.below(2) {

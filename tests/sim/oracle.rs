@@ -77,6 +77,13 @@ pub enum Request {
         /// The nodes that are set.
         set: [(String, Bytes); 2],
     },
+    /// Registers watches again, on another connection: the paths of each list.
+    SetWatches {
+        /// What the client had seen.
+        seen: Zxid,
+        /// Watches of data, of nodes that were not there, and of children.
+        lists: [Vec<String>; 3],
+    },
     /// Waits until this server has seen all that was committed before.
     Sync,
     /// Adds an identity to the connection.
@@ -107,6 +114,7 @@ impl Request {
             Request::Get { .. }
             | Request::Exists { .. }
             | Request::Children { .. }
+            | Request::SetWatches { .. }
             | Request::Sync
             | Request::Auth
             | Request::Ping => false,
@@ -312,6 +320,7 @@ impl Oracle {
             Request::Get { .. }
             | Request::Exists { .. }
             | Request::Children { .. }
+            | Request::SetWatches { .. }
             | Request::Sync
             | Request::Auth
             | Request::Ping
@@ -417,7 +426,7 @@ impl Oracle {
                 }
                 (node, err) => missing(path, zxid, node, err),
             },
-            Request::Sync | Request::Auth | Request::Ping => {
+            Request::SetWatches { .. } | Request::Sync | Request::Auth | Request::Ping => {
                 assert!(reply.err == 0, "{request:?} is answered with {}", reply.err);
             }
             Request::Set { .. }

@@ -11,11 +11,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quorate::base::Zxid;
+use quorate::base::{SessionId, Zxid};
 use quorate::tree::Tree;
 use quorate::zab::effects::Status;
 
-use crate::faults::{Counts, Plan};
+use crate::faults::{Counts, Growth, Plan};
 use crate::model::Model;
 use crate::network::Slot;
 use crate::queue::Micros;
@@ -23,6 +23,8 @@ use crate::setup::Setup;
 use crate::trace::Detail;
 use crate::world::{Happening, Syncs, World};
 
+/// The longest that a run may take, in its own time.
+const RUN_MAX: Micros = Micros::of_s(120);
 /// How long clients go on after the ensemble has recovered.
 const AFTERMATH: Micros = Micros::of_s(2);
 /// How many lines of a failed run are shown.
@@ -41,6 +43,10 @@ pub struct Totals {
     pub committed: u64,
     /// Watches that fired.
     pub fired: u64,
+    /// Watches that went on waiting on another connection, and those that were found due when they were to.
+    pub rearmed: u64,
+    /// See `rearmed`.
+    pub found_due: u64,
     /// Sessions that expired.
     pub expired: u64,
     /// Steps of servers.
@@ -53,6 +59,14 @@ pub struct Totals {
     pub overtaken: u64,
     /// Learners brought level by a diff, a cut and a snapshot.
     pub syncs: Syncs,
+    /// Disks that were refused for a damaged file and replaced.
+    pub disks_replaced: u64,
+    /// Runs that began with one member, and those of them that got three or more.
+    pub small: u64,
+    /// See `small`.
+    pub grown: u64,
+    /// The longest run, in microseconds.
+    pub longest_us: u64,
     /// Faults by kind.
     pub faults: Counts,
 }
@@ -65,6 +79,8 @@ impl Totals {
         self.answered += other.answered;
         self.committed += other.committed;
         self.fired += other.fired;
+        self.rearmed += other.rearmed;
+        self.found_due += other.found_due;
         self.expired += other.expired;
         self.steps += other.steps;
         self.simulated_us += other.simulated_us;
@@ -73,6 +89,10 @@ impl Totals {
         self.syncs.diffs += other.syncs.diffs;
         self.syncs.cuts += other.syncs.cuts;
         self.syncs.snapshots += other.syncs.snapshots;
+        self.disks_replaced += other.disks_replaced;
+        self.small += other.small;
+        self.grown += other.grown;
+        self.longest_us = self.longest_us.max(other.longest_us);
         self.faults.merge(&other.faults);
     }
 }
@@ -140,26 +160,40 @@ fn totals(world: &World, recovery: Micros) -> Totals {
         elections: world.invariants.leadership.elections(),
         answered: world.oracle.answered,
         committed: world.facts.committed.len() as u64,
-        fired: world.clients.iter().map(|client| client.fired).sum(),
-        expired: world.clients.iter().map(|client| client.expired).sum(),
+        fired: world.clients.iter().map(|client| client.watches.fired).sum(),
+        rearmed: world.clients.iter().map(|client| client.watches.rearmed).sum(),
+        found_due: world.clients.iter().map(|client| client.watches.found_due).sum(),
+        expired: world.invariants.sessions.expiries,
         steps: world.steps,
         simulated_us: world.queue.now().0,
         recovery_max_us: recovery.0,
         overtaken: world.network.overtaken,
         syncs: world.syncs,
+        disks_replaced: world.disks_replaced,
+        small: u64::from(world.setup.growth() == Growth::Wanted),
+        grown: u64::from(has_grown(world)),
+        longest_us: world.queue.now().0,
         faults: world.counts.clone(),
     }
+}
+
+/// Whether a membership of one has become one of three or more.
+fn has_grown(world: &World) -> bool {
+    world.setup.growth() == Growth::Wanted
+        && world.facts.ensembles.iter().any(|(_, ensemble)| ensemble.voters().count() >= 3)
 }
 
 /// All phases. Answers how long the recovery took.
 fn whole_run(world: &mut World) -> Micros {
     let setup = world.setup.clone();
-    let mut plan = Plan::new(setup.seed ^ 0xfa17, setup.tick);
+    let mut plan = Plan::new(setup.seed ^ 0xfa17, setup.tick, setup.growth());
     world.is_faulty = true;
     world.queue.after(Micros(setup.tick.0 * 4) + plan.pause(), Happening::Fault);
     world.plan = Some(plan);
     world.run_until(setup.faulty);
-    recover(world)
+    let recovery = recover(world);
+    assert!(world.queue.now() <= RUN_MAX, "the run took longer than {RUN_MAX} simulated seconds");
+    recovery
 }
 
 /// Takes all faults back, waits until the ensemble is well, lets clients go on for a while, and compares everything.
@@ -203,7 +237,12 @@ fn is_level(world: &World) -> bool {
 fn is_settled(world: &World) -> bool {
     let members = &world.facts.ensemble().members;
     let all = world.facts.committed.len();
+    let has_client = |session: &SessionId| {
+        world.clients.iter().any(|client| client.session.as_ref().is_some_and(|held| held.id == *session))
+    };
     world.clients.iter().all(|client| client.is_live() && client.is_idle())
+        // Sessions whose client never heard of them, or forgot them, have ended by themselves.
+        && world.oracle.model.sessions().keys().all(has_client)
         && is_level(world)
         && world.facts.servers.iter().filter(|server| members.contains_key(&server.id)).all(|server| {
             server.delivered_count == all

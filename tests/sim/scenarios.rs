@@ -8,15 +8,17 @@
 //!
 //! Not here: seeds (`main`), what must hold (`invariants`, `oracle`).
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate::base::Zxid;
 use quorate::replica::Event;
 use quorate::zab::effects::Status;
 
-use crate::faults::Kind;
+use crate::faults::{Growth, Kind};
 use crate::nemesis::Crash;
 use crate::network::{Side, Slot};
+use crate::oracle::Request;
 use crate::queue::Micros;
 use crate::run::recover;
 use crate::setup::Setup;
@@ -25,11 +27,19 @@ use crate::world::{Mend, World};
 
 /// How many disk operations of a server are tried as the last one before power fails.
 const OPS_TRIED: u64 = 24;
+/// How many leaders may give up, cut off, before their clients have written enough.
+const LEADERS_TRIED: u64 = 8;
 
 /// Tells a story of three servers. A panic is told again with its name and the last events.
 fn story(name: &str, turn: u64, tell: impl Fn(&mut World)) {
+    story_of(3, name, turn, tell);
+}
+
+/// Tells a story of three servers, of which so many are members from the start.
+fn story_of(founders: usize, name: &str, turn: u64, tell: impl Fn(&mut World)) {
     let setup = Setup {
         servers: 3,
+        founders,
         clients: 4,
         tick: Micros::of_ms(200),
         init_limit_ticks: 10,
@@ -97,20 +107,34 @@ impl World {
 
     /// A leader logs what nobody else gets, and all servers end. Says who has the tail, and where it ends.
     fn leave_a_tail(&mut self) -> (Slot, Zxid, Vec<Slot>) {
-        let (leader, others) = self.served();
-        self.silence(leader);
-        let committed = self.facts.last_committed();
-        self.until("the leader has a tail that is durable", |world| {
-            world.facts.server(leader).durable.last() > Zxid(committed.0 + 3)
-        });
-        self.crash_all(Crash::Kill);
-        self.open_all();
-        let tail = self.facts.server(leader).durable.last();
-        assert!(
-            others.iter().all(|slot| self.facts.server(*slot).written.last() < tail),
-            "only one has the tail"
-        );
-        (leader, tail, others)
+        for _ in 0..LEADERS_TRIED {
+            let (leader, others) = self.served();
+            self.silence(leader);
+            let enough = Zxid(self.facts.last_committed().0 + 3);
+            let has_tail = |world: &World| world.facts.server(leader).durable.last() > enough;
+            self.until("the leader has a tail that is durable, or gives up", |world| {
+                has_tail(world)
+                    || world.status(leader).is_none_or(|status| !matches!(status, Status::Leading(_)))
+            });
+            let is_done = has_tail(self);
+            if is_done {
+                self.crash_all(Crash::Kill);
+            }
+            self.open_all();
+            if is_done {
+                let tail = self.facts.server(leader).durable.last();
+                assert!(
+                    others.iter().all(|slot| self.facts.server(*slot).written.last() < tail),
+                    "only one has the tail"
+                );
+                return (leader, tail, others);
+            }
+        }
+        panic!("the story never comes to the point where a leader has a tail: nobody writes to it in time");
+    }
+
+    fn status(&self, slot: Slot) -> Option<Status> {
+        self.facts.server(slot).picture.map(|picture| picture.status)
     }
 }
 
@@ -332,7 +356,7 @@ fn a_disk_that_fails_once_ends_its_process_and_nothing_else() {
         story("F-08", turn, |world| {
             let (leader, others) = world.served();
             let slot = if turn % 2 == 0 { leader } else { others[0] };
-            let mut plan = crate::faults::Plan::new(turn, world.setup.tick);
+            let mut plan = crate::faults::Plan::new(turn, world.setup.tick, Growth::Done);
             while !world.servers[slot.0].is_failing {
                 world.inflict(Kind::DiskError, &mut plan);
             }
@@ -366,4 +390,66 @@ fn a_link_that_breaks_in_any_packet_of_the_synchronisation_is_made_again() {
             world.served();
         });
     }
+}
+
+#[test]
+fn one_member_grows_to_three_wherever_power_fails() {
+    for ops in 0..OPS_TRIED {
+        story_of(1, "growth", ops, |world| {
+            let (founder, newcomers) = world.served();
+            let follows = |world: &World, slot: &Slot| {
+                matches!(world.status(*slot), Some(Status::Following(..) | Status::Observing(..)))
+            };
+            world.until("the newcomers follow", |world| newcomers.iter().all(|slot| follows(world, slot)));
+            let joining: Vec<String> =
+                newcomers.iter().map(|slot| Setup::line(world.servers[slot.0].id)).collect();
+            let ask = Request::Reconfig { joining: joining.join(","), leaving: String::new() };
+            world.clients[0].workload.ask(ask.clone());
+            // Of the founder's disk in half of the turns, else of a newcomer's.
+            let slot = if ops % 2 == 0 { founder } else { newcomers[0] };
+            world.fail_after(slot, ops / 2);
+            world.for_ms(1_000);
+            world.crash(slot, Crash::Power);
+            world.start(slot);
+            world.served();
+            // Whoever was refused, or heard nothing, asks again.
+            for _ in 0..10 {
+                if world.facts.ensemble().voters().count() < 3 {
+                    world.clients[0].workload.ask(ask.clone());
+                    world.for_ms(500);
+                }
+            }
+            assert!(world.facts.ensemble().voters().count() == 3, "liveness: it does not grow");
+        });
+    }
+}
+
+#[test]
+fn a_damaged_file_is_named_and_its_disk_is_filled_by_peers() {
+    let replaced = Cell::new(0);
+    for turn in 0..24 {
+        story("damaged files", turn, |world| {
+            world.setup.snapshot_every = 60;
+            world.crash_all(Crash::Kill);
+            for slot in (0..3).map(Slot) {
+                world.start(slot);
+            }
+            let (_, others) = world.served();
+            for _ in 0..4 {
+                world.served();
+            }
+            let mut plan = crate::faults::Plan::new(turn, world.setup.tick, Growth::Done);
+            let damaged = |world: &World| world.servers.iter().any(|server| !server.flipped.is_empty());
+            while !damaged(world) {
+                world.inflict(Kind::BitFlip, &mut plan);
+                world.for_ms(20);
+            }
+            world.for_ms(800);
+            // It has a vote again: without one of the others it makes the quorum.
+            world.crash(others[turn as usize % 2], Crash::Power);
+            world.for_ms(500);
+            replaced.set(replaced.get() + world.disks_replaced);
+        });
+    }
+    assert!(replaced.get() > 0, "no start was refused");
 }

@@ -10,17 +10,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 
 use quorate::base::rng::Rng;
 use quorate::base::{ConnId, LinkId, Millis, Now, Recovered, ServerId, Write, WriteSeq};
 use quorate::replica::Conn;
 use quorate::replica::{Effect, Event, Replica};
-use quorate::storage::SimDisk;
 use quorate::storage::sim_disk::DiskFaults;
+use quorate::storage::{Error, SimDisk};
 use quorate::tree::Image;
 
 use crate::facts::Picture;
-use crate::files::Files;
+use crate::files::{EmptyDisk, Files};
 use crate::network::Side;
 use crate::queue::Micros;
 use crate::setup::Setup;
@@ -150,11 +151,17 @@ pub struct Server {
     pub is_failing: bool,
     /// Whether power was cut: nobody hears of it until the machine is on again.
     pub is_dark: bool,
+    /// Files of its disk in which a bit was turned over.
+    pub flipped: Vec<PathBuf>,
+    /// Whether its disk was replaced by an empty one, and no leader has filled it yet.
+    pub is_blank: bool,
+    /// Whether its empty disk votes.
+    is_founder: bool,
 }
 
 impl Server {
     /// A server that has never run.
-    pub fn new(id: ServerId, rng: &mut Rng) -> Server {
+    pub fn new(id: ServerId, is_founder: bool, rng: &mut Rng) -> Server {
         Server {
             id,
             life: 0,
@@ -164,20 +171,48 @@ impl Server {
             sync_extra: Micros(0),
             is_failing: false,
             is_dark: false,
+            flipped: Vec::new(),
+            is_blank: false,
+            is_founder,
         }
     }
 
-    /// Starts the process from what its disk holds; says what it found.
-    pub fn start(&mut self, setup: &Setup, at: Micros, seed: u64) -> Recovered {
-        assert!(self.running.is_none(), "a server runs once");
+    /// Reads what its disk holds, as a start does.
+    pub fn open(&mut self) -> Result<(Files, Recovered), Error> {
         self.disk.set_faults(DiskFaults::default());
-        let opened = Files::open(&self.disk, self.id);
-        let (files, recovered) =
-            opened.unwrap_or_else(|err| panic!("server {} cannot start: {err}", self.id));
+        let empty = if self.is_founder { EmptyDisk::Votes } else { EmptyDisk::IsFilledFirst };
+        Files::open(&self.disk, self.id, empty)
+    }
+
+    /// Turns a bit of an old file over: of any snapshot, or of a log that another follows. Says of which.
+    pub fn flip_bit(&mut self) -> Option<PathBuf> {
+        let number = |path: &Path, prefix: &str| {
+            let name = path.file_name()?.to_str()?;
+            u64::from_str_radix(name.strip_prefix(prefix)?, 16).ok()
+        };
+        let newest = self.disk.files().iter().filter_map(|(path, _)| number(path, "log.")).max();
+        let is_old = |path: &Path| {
+            number(path, "snapshot.").is_some() || number(path, "log.").is_some_and(|log| Some(log) < newest)
+        };
+        let (path, _) = self.disk.flip_any_bit(is_old)?;
+        self.flipped.push(path.clone());
+        Some(path)
+    }
+
+    /// Replaces its disk by an empty one, whose server may not vote until a leader has filled it.
+    pub fn replace_disk(&mut self, seed: u64) {
+        self.disk = SimDisk::new(seed);
+        self.flipped.clear();
+        (self.is_founder, self.is_blank) = (false, true);
+    }
+
+    /// Starts the process from what its disk held.
+    pub fn start(&mut self, setup: &Setup, at: Micros, seed: u64, files: Files, recovered: Recovered) {
+        assert!(self.running.is_none(), "a server runs once");
         self.life += 1;
         (self.is_dark, self.is_failing) = (false, false);
         let now = self.clock.now(at);
-        let replica = Replica::new(now, setup.settings(self.id), recovered.clone(), seed);
+        let replica = Replica::new(now, setup.settings(self.id), recovered, seed);
         let replica = replica.unwrap_or_else(|err| panic!("server {} cannot start: {err}", self.id));
         self.running = Some(Running {
             replica,
@@ -191,6 +226,5 @@ impl Server {
             next_link: 0,
             next_conn: 0,
         });
-        recovered
     }
 }

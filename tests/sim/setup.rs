@@ -17,6 +17,8 @@ use quorate::tree::{AclCheck, Schemes, acl};
 use quorate::zab;
 
 use crate::client::SUPER;
+use crate::faults::Growth;
+use crate::invariants::sessions::Span;
 use crate::queue::Micros;
 
 /// What a seed decides.
@@ -26,6 +28,8 @@ pub struct Setup {
     pub seed: u64,
     /// How many servers: 3 or 5.
     pub servers: usize,
+    /// How many of them are members from the start: all, or one that the others have yet to join.
+    pub founders: usize,
     /// How many clients.
     pub clients: usize,
     /// `tickTime`.
@@ -52,9 +56,11 @@ impl Setup {
         let mut rng = Rng::new(seed ^ 0x5e7_0b5e);
         let tick_ms = [100, 150, 200, 200, 300, 500][rng.below(6) as usize];
         let tick = Micros::of_ms(tick_ms);
+        let servers = if rng.below(3) == 0 { 5 } else { 3 };
         Setup {
             seed,
-            servers: if rng.below(3) == 0 { 5 } else { 3 },
+            servers,
+            founders: if seed % 8 == 5 { 1 } else { servers },
             clients: 3 + rng.below(3) as usize,
             tick,
             init_limit_ticks: 8 + rng.below(6),
@@ -99,7 +105,7 @@ impl Setup {
         };
         Settings {
             zab,
-            ensemble: self.ensemble(),
+            ensemble: if self.is_founder(id) { self.ensemble() } else { self.ensemble_of(self.servers) },
             timeouts: TimeoutLimits { min: Millis(tick.0 * 2), max: Millis(tick.0 * 20) },
             local_sessions: LocalRule::Replicated,
             read_only: Switch::Off,
@@ -111,14 +117,34 @@ impl Setup {
         }
     }
 
+    /// How long a session lives without a sign, on a server that looks at the time that often.
+    pub fn session_span(&self, look: Micros) -> Span {
+        let timeout = Millis(self.session_timeout.0 / 1_000);
+        Span { timeout, tick: self.tick_ms(), look: Millis(look.0 / 1_000) }
+    }
+
     /// The line of one server, as a participant.
     pub fn line(id: ServerId) -> String {
         format!("server.{id}=s{id}:2888:3888:participant;s{id}:2181")
     }
 
-    /// The membership that all start with.
+    /// Whether a server is a member from the start, so that its empty disk votes.
+    pub fn is_founder(&self, id: ServerId) -> bool {
+        id.0 <= self.founders as i64
+    }
+
+    /// Whether the others have to join.
+    pub fn growth(&self) -> Growth {
+        if self.founders < self.servers { Growth::Wanted } else { Growth::Done }
+    }
+
+    /// The membership that the founders start with. Who joins later was given the membership that shall be.
     pub fn ensemble(&self) -> Ensemble {
-        let lines: Vec<String> = self.ids().map(Setup::line).collect();
+        self.ensemble_of(self.founders)
+    }
+
+    fn ensemble_of(&self, count: usize) -> Ensemble {
+        let lines: Vec<String> = self.ids().take(count).map(Setup::line).collect();
         Ensemble::parse(&lines.join("\n")).expect("the lines are right")
     }
 

@@ -15,6 +15,7 @@ use quorate::base::ConnId;
 use quorate::replica::{Closing, Event, ToClient};
 
 use crate::client::Wish;
+use crate::invariants::sessions::Sign;
 use crate::network::{Process, Slot};
 use crate::queue::Micros;
 use crate::world::{Happening, World};
@@ -125,6 +126,12 @@ impl World {
         let running = server.running.as_mut().expect("a current process runs");
         let Some(served) = running.clients.get_mut(&conn) else { return };
         served.conn.on_frame(mono, bytes.slice(4..));
+        let session = self.clients[client].session.as_ref().map(|session| session.id);
+        if let Some(session) = session {
+            // A session that is presented again may be refused.
+            let sign = if self.clients[client].is_live() { Sign::Told } else { Sign::Perhaps };
+            self.invariants.sessions.on_sign(process.slot, mono, session, sign);
+        }
         let mut events = VecDeque::new();
         self.pump(process, conn, &mut events);
         self.give(process, events);

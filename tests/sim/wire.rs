@@ -40,6 +40,8 @@ pub mod op {
     pub const CREATE2: i32 = 15;
     /// reconfig
     pub const RECONFIG: i32 = 16;
+    /// setWatches
+    pub const SET_WATCHES: i32 = 101;
     /// auth
     pub const AUTH: i32 = 100;
     /// createSession
@@ -228,6 +230,13 @@ pub fn txn(bytes: Bytes) -> Result<Txn, Unreadable> {
     reader.i64("time")?;
     let kind = reader.i32("type")?;
     Ok(Txn { session, cxid, zxid, change: change(kind, &mut reader)? })
+}
+
+/// Who asked for a txn, the client's number for it, and its type; `None` if there is no whole header.
+pub fn txn_head(txn: &Bytes) -> Option<(SessionId, i32, i32)> {
+    let number = |at: usize| Some(i32::from_be_bytes(txn.get(at..at + 4)?.try_into().ok()?));
+    let session = i64::from_be_bytes(txn.get(..8)?.try_into().ok()?);
+    Some((SessionId(session), number(8)?, number(28)?))
 }
 
 fn change(kind: i32, reader: &mut Reader) -> Result<Change, Unreadable> {

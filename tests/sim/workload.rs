@@ -95,6 +95,11 @@ impl Workload {
         self.due = Micros(0);
     }
 
+    /// Whether a request from outside that is like this waits.
+    pub fn wants(&self, is_like: impl Fn(&Request) -> bool) -> bool {
+        self.extra.iter().any(is_like)
+    }
+
     /// The next requests.
     pub fn next(&mut self, now: Micros, model: &Model, watches: usize) -> Vec<Request> {
         self.due = now + Micros(self.rng.below(2 * self.pause.0));

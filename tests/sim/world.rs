@@ -12,16 +12,17 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use quorate::base::ServerId;
 use quorate::base::rng::Rng;
+use quorate::base::{Millis, ServerId, Write};
 use quorate::replica::{Effect, Event};
 use quorate::zab::effects::Status;
 use quorate::zab::packet::Packet;
 use quorate::zab::vote::Notification;
 
 use crate::client::Client;
-use crate::facts::Facts;
+use crate::facts::{Facts, Picture};
 use crate::faults::{Counts, Plan};
+use crate::invariants::sessions::Sign;
 use crate::invariants::{Invariants, Seen, ephemerals};
 use crate::network::{Link, Network, Process, Side, Slot};
 use crate::oracle::Oracle;
@@ -30,6 +31,7 @@ use crate::server::Server;
 use crate::setup::Setup;
 use crate::trace::{Detail, Trace};
 use crate::traffic::Connection;
+use crate::wire::{self, op};
 
 /// How often a process is told that time passes, at least.
 const TICK_MAX: Micros = Micros::of_ms(50);
@@ -65,6 +67,8 @@ pub enum Happening {
     ServerEnd(usize, u64, Process),
     /// The client sees the end of its connection.
     ClientEnd(usize, u64),
+    /// A link breaks, if it still stands.
+    Break(usize),
     /// The next fault is due.
     Fault,
     /// A fault ends.
@@ -143,6 +147,12 @@ pub struct World {
     pub plan: Option<Plan>,
     /// Whether the run is still in its faulty phase.
     pub is_faulty: bool,
+    /// When a client was told last to ask for a reconfig.
+    pub reconfig_asked: Micros,
+    /// Links that are to break when NEWLEADER arrives on them.
+    pub breaks_in_sync: u32,
+    /// Disks that were refused for a damaged file and replaced.
+    pub disks_replaced: u64,
     /// How many learners were brought level by a diff, a cut and a snapshot.
     pub syncs: Syncs,
     /// How many steps servers took.
@@ -157,7 +167,8 @@ impl World {
         let mut rng = Rng::new(setup.seed);
         let ids: Vec<ServerId> = setup.ids().collect();
         let mut queue = Queue::new();
-        let servers: Vec<Server> = ids.iter().map(|id| Server::new(*id, &mut rng)).collect();
+        let servers: Vec<Server> =
+            ids.iter().map(|id| Server::new(*id, setup.is_founder(*id), &mut rng)).collect();
         let clients: Vec<Client> = (0..setup.clients)
             .map(|index| {
                 let at = Micros::of_ms(rng.below(200));
@@ -176,6 +187,9 @@ impl World {
             counts: Counts::default(),
             plan: None,
             is_faulty: false,
+            reconfig_asked: Micros(0),
+            breaks_in_sync: 0,
+            disks_replaced: 0,
             syncs: Syncs::default(),
             steps: 0,
             effects: Vec::new(),
@@ -218,6 +232,7 @@ impl World {
             Happening::ToClient(client, serial, bytes) => self.on_bytes_to_client(client, serial, &bytes),
             Happening::ServerEnd(client, serial, process) => self.on_server_end(client, serial, process),
             Happening::ClientEnd(client, serial) => self.on_client_end(client, serial),
+            Happening::Break(link) => self.break_link(link),
             Happening::Fault => self.on_fault(),
             Happening::Mend(mend) => self.on_mend(mend),
             Happening::Look => {}
@@ -253,10 +268,12 @@ impl World {
         }
         let seed = self.rng.next_u64();
         let now = self.queue.now();
-        let recovered = self.servers[slot.0].start(&self.setup, now, seed);
+        let opened = self.servers[slot.0].open();
+        let (files, recovered) = opened.unwrap_or_else(|err| self.replace_disk(slot, &err));
         self.trace
             .line(|| format!("{now} {slot:?} starts: {:?} last {}", recovered.epochs, recovered.last_zxid()));
         self.invariants.on_started(&mut self.facts, slot, &recovered);
+        self.servers[slot.0].start(&self.setup, now, seed, files, recovered);
         let process = self.process(slot).expect("it was started");
         self.reconnect_votes(slot);
         let offset = Micros(self.rng.below(self.tick_every().0));
@@ -283,15 +300,20 @@ impl World {
         if let Event::Synced(seq) = &event {
             self.invariants.on_synced(&mut self.facts, slot, *seq);
         }
+        if let Event::Packet(_, packet) = &event {
+            self.invariants.sessions.on_packet(slot, now.mono, packet);
+        }
         let mut effects = std::mem::take(&mut self.effects);
         running.step(now, event, &mut effects);
         let picture = running.picture();
         self.trace.number(picture.delivered.0 as u64 ^ picture.digest);
         self.trace.number(effects.len() as u64);
+        self.invariants.sessions.on_status(slot, now.mono, picture.leads());
         for effect in effects.drain(..) {
             match &effect {
                 Effect::Write(seq, write) => {
                     self.invariants.on_write(&mut self.facts, slot, &picture, *seq, write);
+                    self.on_session_written(slot, now.mono, &picture, write);
                 }
                 Effect::Send(link, packet) => {
                     self.syncs.count(packet);
@@ -329,6 +351,21 @@ impl World {
         }
     }
 
+    /// A leader proposes the beginning of a session, or, with no client's number, its end.
+    fn on_session_written(&mut self, slot: Slot, now: Millis, picture: &Picture, write: &Write) {
+        let Write::Append { txn, .. } = write else { return };
+        let Some((session, cxid, kind)) = wire::txn_head(txn).filter(|_| picture.leads().is_some()) else {
+            return;
+        };
+        match kind {
+            op::CREATE_SESSION => self.invariants.sessions.on_sign(slot, now, session, Sign::Told),
+            op::CLOSE_SESSION if cxid == 0 => {
+                self.invariants.sessions.on_expiry(slot, now, session, self.setup.session_span(TICK_MAX));
+            }
+            _ => {}
+        }
+    }
+
     fn perform(&mut self, process: Process, effect: Effect, events: &mut VecDeque<Event>) {
         match effect {
             Effect::Write(seq, write) => self.write(process, seq, write),
@@ -353,7 +390,10 @@ impl World {
         };
         let running = self.servers[process.slot.0].running.as_mut().expect("it is stepping");
         running.serves = serves;
-        if !serves {
+        if serves {
+            // It holds all that its leader held: all that was committed.
+            self.servers[process.slot.0].is_blank = false;
+        } else {
             self.close_clients(process, events);
         }
     }

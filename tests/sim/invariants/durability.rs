@@ -4,7 +4,8 @@
 //!
 //! Always true:
 //! * ACK, ACKEPOCH, LEADERINFO and a vote say only what is on the sender's disk;
-//! * a start finds what was durable, and of the rest a prefix, in the order in which it was written;
+//! * a start finds what was durable, and of the rest a prefix, in the order in which it was written; a disk with a
+//!   damaged file holds the same, if from an older snapshot on;
 //! * a txn is delivered first when a quorum of the membership in force has it on disk;
 //! * no cut and no snapshot takes a committed txn away.
 //!
@@ -12,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use quorate::base::{Ensemble, Epoch, LinkId, Recovered, ServerId, Write, Zxid};
 use quorate::zab::packet::Packet;
 use quorate::zab::vote::{Notification, PeerState};
@@ -53,6 +55,13 @@ impl Durability {
             | Seen::Installed(_)
             | Seen::Delivered(..)
             | Seen::Stepped(..) => {}
+        }
+    }
+
+    /// A server has an empty disk: what it promised is gone with the old one.
+    pub fn on_disk_replaced(&mut self, slot: Slot) {
+        if let Some(acked) = self.acked.get_mut(slot.0) {
+            *acked = Zxid::ZERO;
         }
     }
 
@@ -108,8 +117,10 @@ impl Durability {
                 let epoch = self.invited.get(&(slot, link)).copied().unwrap_or_default();
                 promised(slot, "ACKEPOCH", epoch, durable);
                 let is_true = *last <= durable.last().max(Zxid::ZERO) && *last >= self.acked[slot.0];
+                // An empty disk that may not vote vouches for nothing.
+                let says_nothing = *last == Zxid::NONE && self.acked[slot.0] == Zxid::ZERO;
                 assert!(
-                    is_true || current.is_none(),
+                    is_true || says_nothing || current.is_none(),
                     "durability: {slot:?} says that it holds {last}: durable {}, acked {}",
                     durable.last(),
                     self.acked[slot.0]
@@ -189,12 +200,14 @@ fn is_majority(ensemble: &Ensemble, holders: &BTreeSet<ServerId>) -> bool {
 fn finds_what_was_durable(facts: &Facts, slot: Slot, recovered: &Recovered) {
     let server = facts.server(slot);
     let mut model = server.durable.clone();
-    if is_found(&model, recovered) {
+    let history = beyond_snapshot(facts, slot, recovered, model.base);
+    if is_found(&model, recovered, history) {
         return;
     }
     for (_, write) in &server.unsynced {
         model.apply(write);
-        if is_found(&model, recovered) {
+        let history = beyond_snapshot(facts, slot, recovered, model.base);
+        if is_found(&model, recovered, history) {
             return;
         }
     }
@@ -212,19 +225,37 @@ fn finds_what_was_durable(facts: &Facts, slot: Slot, recovered: &Recovered) {
     );
 }
 
-fn is_found(model: &History, recovered: &Recovered) -> bool {
-    let base = recovered.snapshot.as_ref().map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
+/// The recovered txns that the model's snapshot does not hold. Those that it holds must be the committed ones, and only a
+/// damaged disk may show them; `None` if they are not, or it is not.
+fn beyond_snapshot<'a>(
+    facts: &Facts,
+    slot: Slot,
+    recovered: &'a Recovered,
+    base: Zxid,
+) -> Option<&'a [(Zxid, Bytes)]> {
+    let from = recovered.snapshot.as_ref().map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
+    if from >= base {
+        return Some(&recovered.txns);
+    }
+    let (held, beyond) = recovered.txns.split_at(recovered.txns.partition_point(|(zxid, _)| *zxid <= base));
+    let committed = &facts.committed[facts.count_up_to(from)..facts.count_up_to(base)];
+    let is_same = held.len() == committed.len()
+        && held.iter().zip(committed).all(|((_, txn), committed)| *txn == committed.logged.txn);
+    (facts.server(slot).is_damaged && is_same).then_some(beyond)
+}
+
+fn is_found(model: &History, recovered: &Recovered, history: Option<&[(Zxid, Bytes)]>) -> bool {
+    let Some(txns) = history else { return false };
+    let base = recovered.snapshot.as_ref().map_or(Zxid::ZERO, |snapshot| snapshot.zxid).max(model.base);
     let last = recovered.last_zxid().max(Zxid::ZERO);
     // A log that holds a txn of an epoch holds the epoch's initial history: a start mends an epoch file that is behind.
     let current = model.epochs.current.max(last.epoch());
     let accepted = model.epochs.accepted.max(current);
-    base >= model.base
-        && last == model.last().max(base)
+    last == model.last().max(base)
         && recovered.epochs.current == current
         && recovered.epochs.accepted == accepted
-        && model.between(base, last).len() == recovered.txns.len()
-        && recovered
-            .txns
+        && model.between(base, last).len() == txns.len()
+        && txns
             .iter()
             .zip(model.between(base, last))
             .all(|((zxid, txn), logged)| *zxid == logged.zxid && *txn == logged.txn)

@@ -17,41 +17,25 @@ use crate::trace::hash_bytes;
 
 /// Checks a proposal, an append or a delivered txn.
 pub fn check(facts: &Facts, slot: Slot, seen: &Seen<'_>) {
-    match seen {
-        Seen::Proposed(logged) => {
-            let earlier = facts.proposed.get(&logged.zxid);
-            assert!(
-                earlier.is_none(),
-                "integrity: {slot:?} proposes {} again after {earlier:?}",
-                logged.zxid
-            );
-        }
-        Seen::Write(Write::Append { zxid, txn }) => {
-            if let Some(proposed) = facts.proposed.get(zxid) {
-                let hash = hash_bytes(0, txn);
-                assert!(
-                    proposed.hash == hash,
-                    "integrity: {slot:?} logs another txn as {zxid} than {:?} proposed",
-                    proposed.primary
-                );
-            }
-        }
-        Seen::Delivered(_, logged) => {
-            let proposed = facts.proposed.get(&logged.zxid);
-            assert!(
-                proposed.is_some_and(|proposed| proposed.hash == logged.hash),
-                "integrity: {slot:?} delivers {}, which no primary proposed ({proposed:?})",
-                logged.zxid
-            );
-        }
-        Seen::Started(_)
-        | Seen::Stopped
-        | Seen::Write(_)
-        | Seen::Synced(_)
-        | Seen::Sent(..)
-        | Seen::Got(..)
-        | Seen::Voted(_)
-        | Seen::Installed(_)
-        | Seen::Stepped(..) => {}
+    if let Seen::Proposed(logged) = seen {
+        let earlier = facts.proposed.get(&logged.zxid);
+        assert!(earlier.is_none(), "integrity: {slot:?} proposes {} again after {earlier:?}", logged.zxid);
+    }
+    if let Seen::Write(Write::Append { zxid, txn }) = seen
+        && let Some(proposed) = facts.proposed.get(zxid)
+    {
+        assert!(
+            proposed.hash == hash_bytes(0, txn),
+            "integrity: {slot:?} logs another txn as {zxid} than {:?} proposed",
+            proposed.primary
+        );
+    }
+    if let Seen::Delivered(_, logged) = seen {
+        let proposed = facts.proposed.get(&logged.zxid);
+        assert!(
+            proposed.is_some_and(|proposed| proposed.hash == logged.hash),
+            "integrity: {slot:?} delivers {}, which no primary proposed ({proposed:?})",
+            logged.zxid
+        );
     }
 }

@@ -15,29 +15,16 @@ use crate::network::Slot;
 
 /// Checks a proposal, an append or a delivered txn.
 pub fn check(facts: &Facts, slot: Slot, seen: &Seen<'_>) {
-    match seen {
-        Seen::Proposed(logged) => {
-            let before =
-                facts.proposed.range(..logged.zxid).next_back().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
-            follows("proposes", slot, before, logged.zxid);
-        }
-        Seen::Write(Write::Append { zxid, .. }) => {
-            follows("logs", slot, facts.server(slot).written.last(), *zxid);
-        }
-        Seen::Delivered(place, logged) => {
-            let before = place.checked_sub(1).and_then(|before| facts.committed.get(before));
-            let before = before.map_or(Zxid::ZERO, |before| before.logged.zxid);
-            follows("delivers", slot, before, logged.zxid);
-        }
-        Seen::Started(_)
-        | Seen::Stopped
-        | Seen::Write(_)
-        | Seen::Synced(_)
-        | Seen::Sent(..)
-        | Seen::Got(..)
-        | Seen::Voted(_)
-        | Seen::Installed(_)
-        | Seen::Stepped(..) => {}
+    if let Seen::Proposed(logged) = seen {
+        let before = facts.proposed.range(..logged.zxid).next_back();
+        follows("proposes", slot, before.map_or(Zxid::ZERO, |(zxid, _)| *zxid), logged.zxid);
+    }
+    if let Seen::Write(Write::Append { zxid, .. }) = seen {
+        follows("logs", slot, facts.server(slot).written.last(), *zxid);
+    }
+    if let Seen::Delivered(place, logged) = seen {
+        let before = place.checked_sub(1).and_then(|before| facts.committed.get(before));
+        follows("delivers", slot, before.map_or(Zxid::ZERO, |before| before.logged.zxid), logged.zxid);
     }
 }
 

@@ -21,6 +21,7 @@ pub mod local_primary_order;
 pub mod messages;
 pub mod prefix_consistency;
 pub mod primary_integrity;
+pub mod sessions;
 pub mod total_order;
 pub mod watches;
 
@@ -64,6 +65,8 @@ pub enum Seen<'a> {
 pub struct Invariants {
     /// At most one leader in an epoch.
     pub leadership: leadership::Leadership,
+    /// When leaders heard of sessions.
+    pub sessions: sessions::Sessions,
     epoch_order: epoch_order::EpochOrder,
     digests: digests::Digests,
     durability: durability::Durability,
@@ -97,6 +100,12 @@ impl Invariants {
     pub fn on_stopped(&mut self, facts: &mut Facts, slot: Slot) {
         self.check(facts, slot, &Seen::Stopped);
         facts.on_stopped(slot);
+    }
+
+    /// Records that a server's disk was replaced by an empty one.
+    pub fn on_disk_replaced(&mut self, facts: &mut Facts, slot: Slot) {
+        self.durability.on_disk_replaced(slot);
+        facts.on_disk_replaced(slot);
     }
 
     /// Records a write and checks it. `picture` is the one after the step in which it was asked for.

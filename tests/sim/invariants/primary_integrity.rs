@@ -7,44 +7,34 @@
 //!
 //! Not here: that nobody else leads (`leadership`).
 
+use quorate::base::Zxid;
+
 use super::Seen;
 use crate::facts::Facts;
 use crate::network::Slot;
 
 /// Checks a proposal or a new leader.
 pub fn check(facts: &Facts, slot: Slot, seen: &Seen<'_>) {
-    match seen {
-        Seen::Proposed(logged) => {
-            let earlier = facts.last_committed_before(logged.zxid.epoch());
-            let needed = facts.count_up_to(earlier);
-            let delivered = facts.server(slot).delivered_count;
-            // A proposal of the step that established the epoch is seen before that step's picture.
-            let is_known = delivered >= needed || facts.server(slot).written.holds(earlier);
-            assert!(
-                is_known,
-                "primary integrity: {slot:?} proposes {} with {delivered} of {needed} txns of earlier epochs",
-                logged.zxid
-            );
-        }
-        Seen::Stepped(picture, before) => {
-            if before.is_some_and(|before| before.status == picture.status) {
-                return;
-            }
-            let Some(epoch) = facts.server(slot).leads() else { return };
-            let earlier = facts.last_committed_before(epoch);
-            assert!(
-                facts.server(slot).written.holds(earlier) || earlier == quorate::base::Zxid::ZERO,
-                "primary integrity: {slot:?} leads epoch {epoch} without the committed {earlier}"
-            );
-        }
-        Seen::Started(_)
-        | Seen::Stopped
-        | Seen::Write(_)
-        | Seen::Synced(_)
-        | Seen::Sent(..)
-        | Seen::Got(..)
-        | Seen::Voted(_)
-        | Seen::Installed(_)
-        | Seen::Delivered(..) => {}
+    if let Seen::Proposed(logged) = seen {
+        let earlier = facts.last_committed_before(logged.zxid.epoch());
+        let needed = facts.count_up_to(earlier);
+        let delivered = facts.server(slot).delivered_count;
+        // A proposal of the step that established the epoch is seen before that step's picture.
+        let is_known = delivered >= needed || facts.server(slot).written.holds(earlier);
+        assert!(
+            is_known,
+            "primary integrity: {slot:?} proposes {} with {delivered} of {needed} txns of earlier epochs",
+            logged.zxid
+        );
+    }
+    if let Seen::Stepped(picture, before) = seen
+        && before.is_none_or(|before| before.status != picture.status)
+        && let Some(epoch) = facts.server(slot).leads()
+    {
+        let earlier = facts.last_committed_before(epoch);
+        assert!(
+            facts.server(slot).written.holds(earlier) || earlier == Zxid::ZERO,
+            "primary integrity: {slot:?} leads epoch {epoch} without the committed {earlier}"
+        );
     }
 }
