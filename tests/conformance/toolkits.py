@@ -37,9 +37,10 @@ def txns(lines):
 
 
 def nodes(lines):
-    """The dump of a snapshot, node by node in no particular order; a digest that waits for the log is not compared."""
-    text = "\n".join(line for line in lines if not line.startswith("Target zxid digest"))
-    return sorted(text.split("----\n"))
+    """The dump of a snapshot, nodes and sessions in no particular order; a digest that waits for the log is not compared."""
+    sessions = sorted(line for line in lines if re.match(r"0x\w+, \d+, \d+$", line))
+    others = (line for line in lines if line not in sessions and not line.startswith("Target zxid digest"))
+    return sorted("\n".join(others).split("----\n")) + sessions
 
 
 def same(path, theirs, ours):

@@ -49,9 +49,9 @@ fn servers(pods: &[Value]) -> anyhow::Result<Vec<String>> {
 }
 
 fn is_server(process: &Path, group: &str) -> bool {
-    // A process that ends meanwhile has no files.
+    // A process that ends meanwhile has no files. Besides the server a pod has the process that holds its namespaces.
     let read = |file: &str| fs::read_to_string(process.join(file)).unwrap_or_default();
-    read("comm").trim() == "quorate" && read("cgroup").contains(group)
+    read("cgroup").contains(group) && read("comm").trim() != "pause"
 }
 
 /// A power cut: first the node's link is cut outside of the node, then everything in it ends.
