@@ -454,3 +454,25 @@ fn every_rule_sees_its_sample() {
         assert_eq!(found.len(), 1, "{}: {:?}", rule.name, found.iter().map(|v| &v.what).collect::<Vec<_>>());
     }
 }
+
+/// A planted bug whose place has moved would be found only by the commit whose turn it is.
+#[test]
+fn every_mutant_can_be_planted() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut patches: Vec<_> = std::fs::read_dir(root.join("tests/mutants"))
+        .expect("the mutants are listed")
+        .map(|entry| entry.expect("a mutant is listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
+        .collect();
+    patches.sort();
+    assert!(patches.len() >= 10, "ten are asked for: {patches:?}");
+    for patch in patches {
+        let said = std::process::Command::new("git")
+            .current_dir(root)
+            .args(["apply", "--check"])
+            .arg(&patch)
+            .output();
+        let said = said.expect("git runs");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    }
+}
