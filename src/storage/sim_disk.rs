@@ -6,7 +6,7 @@
 //! Always true:
 //! * what was synced (content by its file, names by their directory) survives a crash, and nothing else must;
 //! * of unsynced writes to one file a prefix survives, of which the last one may be torn: cut short, followed by
-//!   zeros or by garbage; of unsynced names in one directory a prefix survives;
+//!   zeros or by garbage; of unsynced names in one directory a prefix survives; or else, as a test orders with [`Loss`];
 //! * one seed and one sequence of calls give one outcome.
 //!
 //! Not here: how long an operation takes (the simulator delays the report).
@@ -39,6 +39,21 @@ pub struct DiskFaults {
     pub sync_per_mille: u64,
     /// A write that would fill the disk beyond this many bytes answers `StorageFull`; `None` for no limit.
     pub capacity_bytes: Option<u64>,
+}
+
+/// What a crash takes of what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Everything behind a prefix that the seed chooses, in each file and each directory; the change behind it is torn.
+    Tail,
+    /// Everything.
+    All,
+    /// Nothing.
+    Nothing,
+    /// What the seed chooses, wherever it stands, as a disk does that reorders.
+    Any,
+    /// The last change of each file, of which a part is left.
+    LastTorn,
 }
 
 #[derive(Debug)]
@@ -78,7 +93,19 @@ impl SimDisk {
 
     /// Loses what is not durable, as the seed decides, frees every lock and kills every handle. Power is on again.
     pub fn crash(&self) {
-        self.state().crash();
+        self.crash_with(Loss::Tail);
+    }
+
+    /// The same, with this loss.
+    pub fn crash_with(&self, loss: Loss) {
+        self.state().crash(loss);
+    }
+
+    /// Another disk that holds what this one holds, durable or not, and goes on with a seed of its own.
+    pub fn copy(&self, seed: u64) -> SimDisk {
+        let mut state = self.state().clone();
+        state.rng = Rng::new(seed);
+        SimDisk { state: Arc::new(Medium(Mutex::new(state))) }
     }
 
     /// Lets `ops` more changing operations through; the next one, and all after it, answer an error until `crash`.
@@ -338,6 +365,28 @@ mod tests {
         assert!(outcomes.iter().flatten().all(|bytes| bytes.starts_with(b"synced ")));
         assert!(outcomes.len() > 6, "it is torn in many ways: {outcomes:?}");
         assert_eq!(content_after_crash(7), content_after_crash(7));
+    }
+
+    #[test]
+    fn a_crash_loses_what_the_test_orders() {
+        let disk = SimDisk::new(1);
+        let mut file = disk.create(Path::new(FILE)).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        for (offset, bytes) in [(0, b"aa"), (2, b"bb"), (4, b"cc")] {
+            file.write_at(offset, bytes).unwrap();
+        }
+        let left = |loss, seed| {
+            let copy = disk.copy(seed);
+            copy.crash_with(loss);
+            copy.read(Path::new(FILE)).unwrap()
+        };
+        assert_eq!(left(Loss::All, 1), b"");
+        assert_eq!(left(Loss::Nothing, 1), b"aabbcc");
+        let any: BTreeSet<_> = (0..100).map(|seed| left(Loss::Any, seed)).collect();
+        assert!(any.contains(&b"\0\0bb"[..]) && any.contains(&b"aa\0\0cc"[..]), "{any:?}");
+        assert_eq!(any.len(), 8);
+        assert!((0..100).all(|seed| left(Loss::LastTorn, seed).starts_with(b"aabb")));
+        assert_eq!(disk.read(Path::new(FILE)).unwrap(), b"aabbcc", "a copy's crash is its own");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! Not here: real sockets, files and time (`tests/it`).
 
 mod client;
+mod crashes;
 mod disks;
 mod facts;
 mod faults;

@@ -4,7 +4,7 @@
 //!
 //! Always true:
 //! * what is durable changes only by a sync or at a crash;
-//! * a crash keeps a prefix of the unsynced changes of each file and each directory.
+//! * a crash keeps of the unsynced changes of each file and each directory what its [`Loss`] says.
 //!
 //! Not here: the operations of `Disk` (`sim_disk`).
 
@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-use super::DiskFaults;
+use super::{DiskFaults, Loss};
 use crate::base::rng::Rng;
 use crate::storage::disk::parent;
 
@@ -21,7 +21,7 @@ use crate::storage::disk::parent;
 #[derive(Debug)]
 pub(super) struct Medium(pub(super) Mutex<State>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) rng: Rng,
     /// Names and directories as a running process sees them, and as a crash would leave them.
@@ -55,7 +55,7 @@ pub(super) enum NameOp {
 }
 
 /// The content of a file.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     pub(super) durable: Vec<u8>,
     pub(super) unsynced: Vec<Change>,
@@ -173,10 +173,9 @@ impl State {
         }
     }
 
-    pub(super) fn crash(&mut self) {
+    pub(super) fn crash(&mut self, loss: Loss) {
         for (_, ops) in std::mem::take(&mut self.unsynced) {
-            let kept = self.rng.below(ops.len() as u64 + 1) as usize;
-            for op in &ops[..kept] {
+            for op in loss.kept(&ops, &mut self.rng) {
                 self.durable.apply(op);
             }
         }
@@ -189,7 +188,7 @@ impl State {
         let linked: BTreeSet<u64> = self.seen.files.values().copied().collect();
         self.nodes.retain(|node, _| linked.contains(node));
         for node in self.nodes.values_mut() {
-            node.tear(&mut self.rng);
+            node.crash(loss, &mut self.rng);
         }
         self.locks.clear();
         self.boot += 1;
@@ -233,12 +232,12 @@ impl Node {
         }
     }
 
-    /// Keeps a prefix of what was not synced, and tears the change after it.
-    pub(super) fn tear(&mut self, rng: &mut Rng) {
-        let mut changes = std::mem::take(&mut self.unsynced);
-        let kept = rng.below(changes.len() as u64 + 1) as usize;
-        let torn = (kept < changes.len()).then(|| changes.swap_remove(kept));
-        for change in &changes[..kept] {
+    /// Keeps of what was not synced what the loss leaves.
+    fn crash(&mut self, loss: Loss, rng: &mut Rng) {
+        let changes = std::mem::take(&mut self.unsynced);
+        let kept = loss.kept(&changes, rng);
+        let torn = loss.tears().then(|| changes.get(kept.len()).cloned()).flatten();
+        for change in kept {
             change.apply(&mut self.durable);
         }
         if let Some(Change::Write(offset, mut bytes)) = torn {
@@ -253,6 +252,28 @@ impl Node {
         self.len = self.durable.len() as u64;
         self.used = self.used.min(self.len);
         self.lying = false;
+    }
+}
+
+impl Loss {
+    /// The changes of one file, or of one directory, that are whole afterwards, in order.
+    fn kept<'a, T>(self, changes: &'a [T], rng: &mut Rng) -> Vec<&'a T> {
+        let prefix = match self {
+            Loss::Tail => rng.below(changes.len() as u64 + 1) as usize,
+            Loss::All => 0,
+            Loss::Nothing => changes.len(),
+            Loss::LastTorn => changes.len().saturating_sub(1),
+            Loss::Any => return changes.iter().filter(|_| rng.below(2) == 0).collect(),
+        };
+        changes[..prefix].iter().collect()
+    }
+
+    /// Whether a part is left of the change behind those that are whole.
+    fn tears(self) -> bool {
+        match self {
+            Loss::Tail | Loss::LastTorn => true,
+            Loss::All | Loss::Nothing | Loss::Any => false,
+        }
     }
 }
 
