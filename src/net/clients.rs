@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use super::client;
 use super::facts::Asker;
-use super::mailbox::{Mailbox, TooFull};
+use super::mailbox::{Mailbox, TooFull, Wake};
 use super::stats::Stats;
 use super::talk::Talk;
 use super::throttle::Bucket;
@@ -85,6 +85,15 @@ pub struct Clients {
     per_address: Mutex<HashMap<IpAddr, u32>>,
 }
 
+/// What the loop tells connections.
+#[derive(Debug)]
+pub enum Told {
+    /// One of them something.
+    One(ConnId, ToClient),
+    /// Several that events of txns up to this one wait for them.
+    Notify(Zxid, Vec<ConnId>),
+}
+
 /// A connection, as others see it.
 pub struct Entry {
     /// The client's address.
@@ -128,18 +137,28 @@ impl Clients {
         self.shared.tasks.spawn(accept(Arc::clone(self), listener, stop));
     }
 
-    /// Tells a connection something; nothing if it is gone.
-    pub fn tell(&self, conn: ConnId, told: ToClient) {
-        let Some(entry) = self.open().get(&conn).cloned() else { return };
-        entry.tell(told, &self.shared.stats);
-    }
-
-    /// Events of txns up to this one wait for these connections.
-    pub fn notify(&self, zxid: Zxid, conns: &[ConnId]) {
+    /// Tells connections what one turn of the loop has for them, in order; those that are gone hear nothing. Each is
+    /// woken once, when all is said.
+    pub fn tell(&self, told: impl IntoIterator<Item = Told>) {
+        let mut wakes = Vec::new();
         let open = self.open();
-        for entry in conns.iter().filter_map(|conn| open.get(conn)) {
-            entry.tell(ToClient::Notify(zxid), &self.shared.stats);
+        let mut tell = |conn: ConnId, told: ToClient| {
+            if let Some(entry) = open.get(&conn)
+                && entry.tell(told, &self.shared.stats) == Wake::Yes
+            {
+                wakes.push(Arc::clone(entry));
+            }
+        };
+        for told in told {
+            match told {
+                Told::One(conn, told) => tell(conn, told),
+                Told::Notify(zxid, conns) => {
+                    conns.into_iter().for_each(|conn| tell(conn, ToClient::Notify(zxid)));
+                }
+            }
         }
+        drop(open);
+        wakes.into_iter().for_each(|entry| entry.mailbox.wake());
     }
 
     /// Serves clients from here on.
@@ -227,7 +246,9 @@ impl Clients {
     /// Closes every connection once its replies are written.
     pub fn dismiss(&self) {
         for entry in self.open().values() {
-            entry.tell(ToClient::Drop(Closing::Orderly), &self.shared.stats);
+            if entry.tell(ToClient::Drop(Closing::Orderly), &self.shared.stats) == Wake::Yes {
+                entry.mailbox.wake();
+            }
         }
     }
 
@@ -307,18 +328,23 @@ impl Clients {
 }
 
 impl Entry {
-    fn tell(&self, told: ToClient, stats: &Stats) {
+    /// Whether the connection's task has to be woken.
+    fn tell(&self, told: ToClient, stats: &Stats) -> Wake {
         if let ToClient::Drop(Closing::Abrupt) = told {
             stats.connections_dropped.add(1);
             self.abort.cancel();
-            return;
+            return Wake::No;
         }
-        if let Err(TooFull { reply_bytes }) = self.mailbox.put(told)
-            && !self.abort.is_cancelled()
-        {
-            warn!(from = %self.from, reply_bytes, "a client takes too little and is closed");
-            stats.connections_dropped.add(1);
-            self.abort.cancel();
+        match self.mailbox.put(told) {
+            Ok(wake) => wake,
+            Err(TooFull { reply_bytes }) => {
+                if !self.abort.is_cancelled() {
+                    warn!(from = %self.from, reply_bytes, "a client takes too little and is closed");
+                    stats.connections_dropped.add(1);
+                    self.abort.cancel();
+                }
+                Wake::No
+            }
         }
     }
 }

@@ -32,6 +32,13 @@ struct Waiting {
     reply_bytes: usize,
 }
 
+/// Whether the reader of a mailbox has to be woken: not if something waited already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wake {
+    Yes,
+    No,
+}
+
 /// The reader takes too little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooFull {
@@ -40,9 +47,14 @@ pub(super) struct TooFull {
 }
 
 impl Mailbox {
-    /// Puts something behind what waits.
-    pub(super) fn put(&self, told: ToClient) -> Result<(), TooFull> {
+    /// Puts something behind what waits; whether the reader has to be woken. Whoever puts much wakes once, at the end.
+    pub(super) fn put(&self, told: ToClient) -> Result<Wake, TooFull> {
         let mut waiting = self.lock();
+        if let (ToClient::Notify(zxid), Some(ToClient::Notify(last))) = (&told, waiting.told.last_mut()) {
+            *last = *zxid; // who is told of a later state looks for all events up to it
+            return Ok(Wake::No);
+        }
+        let wake = if waiting.told.is_empty() { Wake::Yes } else { Wake::No };
         waiting.reply_bytes += match &told {
             ToClient::Reply(reply) => reply.frame.len(),
             ToClient::Connected(_) | ToClient::Notify(_) | ToClient::Drop(_) => 0,
@@ -50,9 +62,12 @@ impl Mailbox {
         waiting.told.push(told);
         let reply_bytes = waiting.reply_bytes;
         let is_too_full = waiting.told.len() > COUNT_MAX || reply_bytes > BYTES_MAX;
-        drop(waiting);
+        if is_too_full { Err(TooFull { reply_bytes }) } else { Ok(wake) }
+    }
+
+    /// Wakes the reader.
+    pub(super) fn wake(&self) {
         self.filled.notify_one();
-        if is_too_full { Err(TooFull { reply_bytes }) } else { Ok(()) }
     }
 
     /// Puts everything that waits into `batch`, which is empty; waits until there is something.
@@ -98,10 +113,12 @@ mod tests {
         let mailbox = Mailbox::default();
         let mut batch = Vec::new();
         assert!(!mailbox.take_now(&mut batch));
-        let told: Vec<ToClient> = (1..4).map(|zxid| ToClient::Notify(Zxid(zxid))).collect();
+        let told = [reply(1), ToClient::Notify(Zxid(2)), reply(3)];
         let put = async {
             tokio::task::yield_now().await;
-            told.iter().for_each(|told| mailbox.put(told.clone()).expect("there is room"));
+            let wakes = told.iter().map(|told| mailbox.put(told.clone()).expect("there is room"));
+            assert_eq!(wakes.collect::<Vec<_>>(), [Wake::Yes, Wake::No, Wake::No]);
+            mailbox.wake();
         };
         tokio::join!(mailbox.take(&mut batch), put);
         assert_eq!(batch, told);
@@ -110,13 +127,25 @@ mod tests {
     }
 
     #[test]
+    fn of_notices_one_after_the_other_the_last_is_enough() {
+        let mailbox = Mailbox::default();
+        let notice = |zxid| ToClient::Notify(Zxid(zxid));
+        for told in [notice(1), notice(2), reply(0), notice(3), notice(5)] {
+            mailbox.put(told).expect("there is room");
+        }
+        let mut batch = Vec::new();
+        assert!(mailbox.take_now(&mut batch));
+        assert_eq!(batch, [notice(2), reply(0), notice(5)]);
+    }
+
+    #[test]
     fn too_much_is_said() {
         let mailbox = Mailbox::default();
-        assert_eq!(mailbox.put(reply(BYTES_MAX)), Ok(()));
+        assert_eq!(mailbox.put(reply(BYTES_MAX)), Ok(Wake::Yes));
         assert_eq!(mailbox.put(reply(1)), Err(TooFull { reply_bytes: BYTES_MAX + 1 }));
         assert!(mailbox.take_now(&mut Vec::new()));
         for _ in 0..COUNT_MAX {
-            assert_eq!(mailbox.put(reply(1)), Ok(()));
+            assert!(mailbox.put(reply(1)).is_ok());
         }
         assert_eq!(mailbox.put(reply(1)), Err(TooFull { reply_bytes: COUNT_MAX + 1 }));
     }

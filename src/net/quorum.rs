@@ -148,14 +148,17 @@ impl Quorum {
         });
     }
 
-    /// Puts a packet into the link's queue; a queue that is full closes the link.
-    pub fn send(&self, link: LinkId, packet: Packet) {
-        self.enqueue(link, weight(&packet), Outgoing::Packet(packet));
+    /// Puts packets into the queues of their links, in order; a queue that is full closes the link.
+    pub fn send(&self, packets: impl IntoIterator<Item = (LinkId, Packet)>) {
+        let links = self.shared.links();
+        for (link, packet) in packets {
+            self.enqueue(&links, link, weight(&packet), Outgoing::Packet(packet));
+        }
     }
 
     /// Puts a snapshot into the link's queue.
     pub fn send_snapshot(&self, link: LinkId, image: Image) {
-        self.enqueue(link, 0, Outgoing::Snapshot(image));
+        self.enqueue(&self.shared.links(), link, 0, Outgoing::Snapshot(image));
     }
 
     /// Closes a link once what is queued for it was written; nothing more is reported of it.
@@ -174,8 +177,7 @@ impl Quorum {
         self.shared.writing.load(Ordering::Relaxed)
     }
 
-    fn enqueue(&self, link: LinkId, weight: usize, outgoing: Outgoing) {
-        let links = self.shared.links();
+    fn enqueue(&self, links: &BTreeMap<LinkId, Handle>, link: LinkId, weight: usize, outgoing: Outgoing) {
         let Some(handle) = links.get(&link).filter(|handle| !handle.stop.is_cancelled()) else { return };
         let limits = self.shared.settings.waiting;
         handle.waiting.add(weight);

@@ -35,6 +35,8 @@ pub struct Client {
     /// The read-only byte of its connect request, for the response.
     pub read_only: Option<bool>,
     turns: VecDeque<Turn>,
+    /// How many of the turns hold back writes behind them.
+    holding: usize,
 }
 
 /// Who knows a session.
@@ -154,12 +156,13 @@ impl Clients {
     pub fn push(&mut self, conn: ConnId, request: ClientRequest) -> Option<Start> {
         let client = self.by_conn.get_mut(&conn)?;
         let ClientRequest { xid, ask, identities } = request;
-        let is_held = client.turns.iter().any(|turn| turn.holds());
+        let is_held = client.holding > 0;
         let (state, start) = match ask {
             Ask::Local(local) => (State::Local(local), None),
             ask if is_held => (State::Held(ask), None),
             ask => client.begin(ask),
         };
+        client.holding += usize::from(state.holds());
         client.turns.push_back(Turn { xid, identities: Arc::clone(&identities), state });
         start.map(|ask| Start { xid, identities, ask })
     }
@@ -181,6 +184,7 @@ impl Clients {
         let turn = turn.expect("a sync that is done was asked for, and is not answered");
         if let State::Sync(path) = &mut turn.state {
             turn.state = State::Local(Local::Read(Request::Sync { path: path.take() }));
+            client.holding -= 1;
         }
     }
 
@@ -202,9 +206,10 @@ impl Clients {
     /// Takes the client's oldest held request that no sync stands before any more.
     pub fn release(&mut self, conn: ConnId) -> Option<Start> {
         let client = self.by_conn.get_mut(&conn)?;
-        let place = client.turns.iter().position(Turn::holds)?;
+        let place = client.turns.iter().position(|turn| turn.state.holds())?;
         let State::Held(ask) = &client.turns[place].state else { return None };
         let (state, start) = client.begin(ask.clone());
+        client.holding -= usize::from(!state.holds());
         let turn = &mut client.turns[place];
         turn.state = state;
         start.map(|ask| Start { xid: turn.xid, identities: Arc::clone(&turn.identities), ask })
@@ -219,7 +224,7 @@ impl Client {
         timeout: Millis,
         read_only: Option<bool>,
     ) -> Client {
-        Client { session, session_kind, timeout, read_only, turns: VecDeque::new() }
+        Client { session, session_kind, timeout, read_only, turns: VecDeque::new(), holding: 0 }
     }
 
     /// What a request waits for, and the request if somebody has to be asked. The end of a session that lives here needs
@@ -234,17 +239,15 @@ impl Client {
     }
 }
 
-impl Turn {
+impl State {
     /// Whether writes behind it have to wait.
     fn holds(&self) -> bool {
-        match self.state {
+        match self {
             State::Held(_) | State::Sync(_) => true,
             State::Write | State::Local(_) | State::Done(_) => false,
         }
     }
-}
 
-impl State {
     fn of_started(ask: &Ask) -> State {
         match ask {
             Ask::Write { .. } | Ask::Broken { .. } => State::Write,

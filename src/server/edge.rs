@@ -3,7 +3,7 @@
 //! In: effects, in the order given. Out: writes, packets, notifications, replies, ports.
 //!
 //! Always true:
-//! * effects are begun in the order given;
+//! * effects of one kind are begun in the order given, and a turn of the loop ends with `flush`;
 //! * nothing here waits for a peer or a client.
 //!
 //! Not here: what to do (`replica`), how (`net`, `storage`).
@@ -19,8 +19,8 @@ use super::clock;
 use super::exit::SNAPSHOT_FAILED;
 use super::identity::Identity;
 use super::ports::Ports;
-use crate::base::{Ensemble, Millis, ServerId, Write, WriteSeq};
-use crate::net::clients::Clients;
+use crate::base::{Ensemble, LinkId, Millis, ServerId, Write, WriteSeq};
+use crate::net::clients::{Clients, Told};
 use crate::net::election::Election;
 use crate::net::facts::{Written, serves};
 use crate::net::health::Health;
@@ -61,6 +61,14 @@ pub struct EdgeSettings {
     pub leader_serves: bool,
 }
 
+/// What one turn of the loop has for others: each of them gets it at once, for one lock and one wake-up.
+#[derive(Default)]
+struct Gathered {
+    writes: Vec<(WriteSeq, Write)>,
+    packets: Vec<(LinkId, Packet)>,
+    told: Vec<Told>,
+}
+
 /// Everything outside of the replica.
 pub struct Edge {
     /// The disk thread.
@@ -79,6 +87,7 @@ pub struct Edge {
     pub written: WriteSeq,
     /// Who waits for the outcome of a hand-over.
     pub transfers: Vec<oneshot::Sender<Result<ServerId, String>>>,
+    gathered: Gathered,
     snapshots: Snapshots,
     stats: Arc<Stats>,
     inbox: mpsc::Sender<Event>,
@@ -116,6 +125,7 @@ impl Edge {
             status: (Status::Looking, now),
             written: WriteSeq(0),
             transfers: Vec::new(),
+            gathered: Gathered::default(),
             snapshots,
             peers,
             stats,
@@ -131,7 +141,7 @@ impl Edge {
         }
     }
 
-    /// Begins what an effect asks for.
+    /// Begins what an effect asks for, at the latest with the next `flush`.
     pub fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Write(seq, write) => {
@@ -146,7 +156,7 @@ impl Edge {
                 }
                 self.health.on_write(seq);
                 self.written = seq;
-                self.writer.write(seq, write);
+                self.gathered.writes.push((seq, write));
             }
             Effect::Send(link, packet) => {
                 match &packet {
@@ -154,11 +164,10 @@ impl Edge {
                     Packet::Revalidated { .. } => self.stats.revalidations.add(1),
                     _ => {}
                 }
-                if let Some((quorum, _)) = &self.peers {
-                    quorum.send(link, packet);
-                }
+                self.gathered.packets.push((link, packet));
             }
             Effect::SendSnapshot(link, image) => {
+                self.flush_packets();
                 self.stats.snapshots_sent.add(1);
                 if let Some((quorum, _)) = &self.peers {
                     quorum.send_snapshot(link, image);
@@ -175,14 +184,18 @@ impl Edge {
                 }
             }
             Effect::DropLink(link) => {
+                self.flush_packets();
                 if let Some((quorum, _)) = &self.peers {
                     quorum.close(link);
                 }
             }
             Effect::TakeSnapshot(image) => self.take_snapshot(image, None),
-            Effect::Client(conn, told) => self.clients.tell(conn, told),
-            Effect::Notify(zxid, conns) => self.clients.notify(zxid, &conns),
-            Effect::Status(status) => self.on_status(status),
+            Effect::Client(conn, told) => self.gathered.told.push(Told::One(conn, told)),
+            Effect::Notify(zxid, conns) => self.gathered.told.push(Told::Notify(zxid, conns)),
+            Effect::Status(status) => {
+                self.flush();
+                self.on_status(status);
+            }
             Effect::ReadOnly => {
                 info!("no leader: clients that only read are served");
                 self.is_read_only = true;
@@ -199,6 +212,29 @@ impl Edge {
                     drop(waiting.send(outcome.clone())); // who asked may have gone
                 }
             }
+        }
+    }
+
+    /// Hands over what was gathered: first what others have to work on, last what they wait for.
+    pub fn flush(&mut self) {
+        self.flush_packets();
+        self.flush_writes();
+        if !self.gathered.told.is_empty() {
+            self.clients.tell(self.gathered.told.drain(..));
+        }
+    }
+
+    fn flush_packets(&mut self) {
+        if let Some((quorum, _)) = &self.peers
+            && !self.gathered.packets.is_empty()
+        {
+            quorum.send(self.gathered.packets.drain(..));
+        }
+    }
+
+    fn flush_writes(&mut self) {
+        if !self.gathered.writes.is_empty() {
+            self.writer.write(std::mem::take(&mut self.gathered.writes));
         }
     }
 
@@ -289,7 +325,8 @@ impl Edge {
     }
 
     /// Writes a snapshot beside the loop. If somebody asked for it, a failure is theirs, else it ends the server.
-    pub fn take_snapshot(&self, image: Image, asked: Option<oneshot::Sender<Result<Written, String>>>) {
+    pub fn take_snapshot(&mut self, image: Image, asked: Option<oneshot::Sender<Result<Written, String>>>) {
+        self.flush_writes();
         self.writer.roll();
         let (snapshots, stats, inbox) = (self.snapshots.clone(), Arc::clone(&self.stats), self.inbox.clone());
         self.tasks.spawn_blocking(move || {

@@ -103,13 +103,14 @@ impl Loop {
             let began = std::time::Instant::now();
             stages.on_taken(&batch, self.inbox.len());
             let is_empty = batch.is_empty();
+            let now = clock::now();
             for event in batch.drain(..) {
-                let now = clock::now();
                 for effect in self.replica.step(now, event) {
                     self.edge.perform(effect);
                 }
             }
             if !is_empty {
+                self.edge.flush();
                 stages.on_stepped(began, self.edge.written);
             }
             match question {
@@ -135,6 +136,7 @@ impl Loop {
         for effect in self.replica.step(clock::now(), event) {
             self.edge.perform(effect);
         }
+        self.edge.flush();
     }
 
     /// Removes what is old once it is time; answers when it is time again.

@@ -21,8 +21,9 @@ use crate::base::{Write, WriteSeq};
 /// Orders that may wait. When it is full the disk has stalled for many times what a leader lets be in flight, and
 /// whoever writes waits: a write can neither be dropped nor overtaken.
 const ORDERS_MAX: usize = 16_384;
-/// Writes performed with one sync at most, so that the first of them is not kept waiting by all that follow.
-const BATCH_WRITES_MAX: usize = 1_000;
+/// With so many writes a sync begins, so that the first of them is not kept waiting by all that follow. What was
+/// ordered together is never parted.
+const BATCH_WRITES_ENOUGH: usize = 1_000;
 /// How often an idle disk is asked for its room, which others may take or give back.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -51,7 +52,7 @@ pub struct Writer {
 
 #[derive(Debug)]
 enum Order {
-    Write(WriteSeq, Write),
+    Writes(Vec<(WriteSeq, Write)>),
     Roll,
 }
 
@@ -64,9 +65,9 @@ impl Writer {
         Ok(Writer { orders: Some(orders), thread: Some(thread) })
     }
 
-    /// Orders a write. After a failure it does nothing: the failure was reported.
-    pub fn write(&self, seq: WriteSeq, write: Write) {
-        self.send(Order::Write(seq, write));
+    /// Orders writes, which go with one sync. After a failure it does nothing: the failure was reported.
+    pub fn write(&self, writes: Vec<(WriteSeq, Write)>) {
+        self.send(Order::Writes(writes));
     }
 
     /// Orders a new log file, as before a snapshot is taken.
@@ -119,7 +120,7 @@ fn run(mut store: Store, inbox: &Receiver<Order>, mut report: impl FnMut(Report)
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         let mut roll = take(first, &mut batch);
-        while !roll && batch.len() < BATCH_WRITES_MAX {
+        while !roll && batch.len() < BATCH_WRITES_ENOUGH {
             let Ok(order) = inbox.try_recv() else { break };
             roll = take(order, &mut batch);
         }
@@ -140,11 +141,11 @@ fn run(mut store: Store, inbox: &Receiver<Order>, mut report: impl FnMut(Report)
     }
 }
 
-/// Adds a write to the batch; answers whether the order ends the log file, and with it the batch.
+/// Adds writes to the batch; answers whether the order ends the log file, and with it the batch.
 fn take(order: Order, batch: &mut Vec<(WriteSeq, Write)>) -> bool {
     match order {
-        Order::Write(seq, write) => {
-            batch.push((seq, write));
+        Order::Writes(mut writes) => {
+            batch.append(&mut writes);
             false
         }
         Order::Roll => true,
@@ -188,7 +189,7 @@ mod tests {
         };
         let writer = Writer::start(open(&disk), keep).unwrap();
         for seq in 1..=3_000 {
-            writer.write(WriteSeq(seq), append(seq as i64));
+            writer.write(vec![(WriteSeq(seq), append(seq as i64))]);
             if seq == 2_000 {
                 writer.roll();
             }
@@ -220,11 +221,11 @@ mod tests {
         };
         let writer = Writer::start(open(&disk), keep).unwrap();
         disk.set_faults(DiskFaults { sync_per_mille: 1_000, ..DiskFaults::default() });
-        writer.write(WriteSeq(1), append(1));
+        writer.write(vec![(WriteSeq(1), append(1))]);
         let Report::Failed(failure) = seen.recv().unwrap() else { panic!("the sync fails") };
         assert_eq!(failure.to_string(), "sync /d/version-2/log.1: injected sync error");
         disk.set_faults(DiskFaults::default());
-        writer.write(WriteSeq(2), append(2));
+        writer.write(vec![(WriteSeq(2), append(2))]);
         assert_eq!(writer.stop().unwrap_err().to_string(), failure.to_string());
         assert!(seen.recv().is_err(), "nothing is reported after a failure");
     }
@@ -251,7 +252,7 @@ mod tests {
         let mut seq = 0;
         let shrunk = loop {
             seq += 1;
-            writer.write(WriteSeq(seq), append(seq as i64));
+            writer.write(vec![(WriteSeq(seq), append(seq as i64))]);
             match seen.recv().unwrap() {
                 Room::Enough => {}
                 room => break room,

@@ -44,7 +44,7 @@ impl Port {
     fn send_mib(&self, link: LinkId, count: usize) {
         let config = Some("x".repeat(1 << 20));
         for _ in 0..count {
-            self.quorum.send(link, Packet::NewLeader { zxid: Zxid(0), config: config.clone() });
+            self.quorum.send([(link, Packet::NewLeader { zxid: Zxid(0), config: config.clone() })]);
         }
     }
 }
