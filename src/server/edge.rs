@@ -144,20 +144,7 @@ impl Edge {
     /// Begins what an effect asks for, at the latest with the next `flush`.
     pub fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Write(seq, write) => {
-                if let (Write::Append { txn, .. }, Status::Leading(_) | Status::Standalone) =
-                    (&write, self.status.0)
-                {
-                    self.stats.proposals.add(1);
-                    self.stats.proposal_sizes.observe(txn.len());
-                }
-                if let Some(memberships) = memberships(&write) {
-                    self.on_memberships(&memberships);
-                }
-                self.health.on_write(seq);
-                self.written = seq;
-                self.gathered.writes.push((seq, write));
-            }
+            Effect::Write(seq, write) => self.write(seq, write),
             Effect::Send(link, packet) => {
                 match &packet {
                     Packet::Diff(_) => self.stats.diffs_sent.add(1),
@@ -213,6 +200,20 @@ impl Edge {
                 }
             }
         }
+    }
+
+    fn write(&mut self, seq: WriteSeq, write: Write) {
+        if let (Write::Append { txn, .. }, Status::Leading(_) | Status::Standalone) = (&write, self.status.0)
+        {
+            self.stats.proposals.add(1);
+            self.stats.proposal_sizes.observe(txn.len());
+        }
+        if let Some(memberships) = memberships(&write) {
+            self.on_memberships(&memberships);
+        }
+        self.health.on_write(seq);
+        self.written = seq;
+        self.gathered.writes.push((seq, write));
     }
 
     /// Hands over what was gathered: first what others have to work on, last what they wait for.

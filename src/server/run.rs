@@ -102,15 +102,8 @@ impl Loop {
             };
             let began = std::time::Instant::now();
             stages.on_taken(&batch, self.inbox.len());
-            let is_empty = batch.is_empty();
-            let now = clock::now();
-            for event in batch.drain(..) {
-                for effect in self.replica.step(now, event) {
-                    self.edge.perform(effect);
-                }
-            }
-            if !is_empty {
-                self.edge.flush();
+            if !batch.is_empty() {
+                self.step_all(batch.drain(..));
                 stages.on_stepped(began, self.edge.written);
             }
             match question {
@@ -133,8 +126,15 @@ impl Loop {
     }
 
     fn step(&mut self, event: Event) {
-        for effect in self.replica.step(clock::now(), event) {
-            self.edge.perform(effect);
+        self.step_all(std::iter::once(event));
+    }
+
+    fn step_all(&mut self, events: impl Iterator<Item = Event>) {
+        let now = clock::now();
+        for event in events {
+            for effect in self.replica.step(now, event) {
+                self.edge.perform(effect);
+            }
         }
         self.edge.flush();
     }
