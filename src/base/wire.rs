@@ -165,6 +165,11 @@ impl Writer {
         Writer::default()
     }
 
+    /// An empty buffer with room for so many bytes, which grows if need be.
+    pub fn with_room(bytes: usize) -> Writer {
+        Writer { bytes: BytesMut::with_capacity(bytes) }
+    }
+
     /// Writes a boolean as 0 or 1.
     pub fn bool(&mut self, value: bool) -> &mut Writer {
         self.bytes.put_u8(u8::from(value));

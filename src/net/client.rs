@@ -337,28 +337,42 @@ impl Session {
         if batch.is_empty() {
             return;
         }
-        let now = (clients.shared.clock)();
+        let (now, at) = ((clients.shared.clock)(), Instant::now());
         let stats = &clients.shared.stats;
         let mut latency = Latency::default();
+        let mut replies = 0;
+        // How many replies of one kind took the same time: they are counted together.
+        let mut alike: Option<(Kind, u64, u64)> = None;
+        let count = |(kind, took, times): (Kind, u64, u64)| {
+            stats.latency.observe_many(took, times);
+            match kind {
+                Kind::Read => stats.read_latency.observe_many(took, times),
+                Kind::Update => stats.update_latency.observe_many(took, times),
+            }
+            Latency::of(times, took)
+        };
         for told in batch.drain(..) {
             if let ToClient::Reply(reply) = &told {
-                stats.packets_sent.add(1);
-                self.admitted.entry.sent.fetch_add(1, Relaxed);
-                if let Some(Asked { at, kind, audit }) = self.asked.pop_front() {
-                    if let Some(record) = audit {
+                replies += 1;
+                if let Some(asked) = self.asked.pop_front() {
+                    if let Some(record) = asked.audit {
                         record.tell(&reply.frame);
                     }
-                    let took = millis(at.elapsed());
-                    stats.latency.observe(took);
-                    latency.add(Latency::of(1, took));
-                    match kind {
-                        Kind::Read => stats.read_latency.observe(took),
-                        Kind::Update => stats.update_latency.observe(took),
+                    let took = millis(at.saturating_duration_since(asked.at));
+                    match &mut alike {
+                        Some((kind, same, times)) if *kind == asked.kind && *same == took => *times += 1,
+                        other => {
+                            let before = other.replace((asked.kind, took, 1));
+                            latency.add(before.map(count).unwrap_or_default());
+                        }
                     }
                 }
             }
             self.conn.on_effect(now, told);
         }
+        latency.add(alike.map(count).unwrap_or_default());
+        stats.packets_sent.add(replies);
+        self.admitted.entry.sent.fetch_add(replies, Relaxed);
         self.note(now, latency);
         self.admitted.entry.queued.store(u32::try_from(self.asked.len()).unwrap_or(u32::MAX), Relaxed);
     }
@@ -374,6 +388,7 @@ impl Session {
         if !self.events.is_empty() {
             clients.mark_queue();
         }
+        let at = Instant::now();
         for event in self.events.drain(..) {
             match &event {
                 Event::ClientUp(_, request) => {
@@ -396,7 +411,7 @@ impl Session {
                         }
                         (_, _) => None,
                     };
-                    self.asked.push_back(Asked { at: Instant::now(), kind, audit });
+                    self.asked.push_back(Asked { at, kind, audit });
                 }
                 _ => {}
             }

@@ -162,6 +162,14 @@ fn in_frame(writer: &mut Writer, fill: impl FnOnce(&mut Writer)) {
 }
 
 impl Response {
+    /// Bytes of data that it carries; 0 for what carries none.
+    pub fn data_bytes(&self) -> usize {
+        match self {
+            Response::Data { data: Some(data), .. } => data.len(),
+            _ => 0,
+        }
+    }
+
     /// The bytes after the reply header.
     pub fn to_body(&self) -> Bytes {
         let mut writer = Writer::new();

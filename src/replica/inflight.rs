@@ -5,12 +5,15 @@
 //!
 //! Always true:
 //! * a request that fails leaves nothing behind, however far it came;
+//! * nothing depends on the order in which records lie;
 //! * a record goes once the txn that wrote it last is applied: the tree then says the same.
 //!
 //! Not here: what may be done (`prepare`), who waits for it (`clients`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use crate::base::{SessionId, Zxid};
 use crate::proto::{Acl, StatPersisted};
@@ -29,14 +32,16 @@ pub struct Known {
     pub data_bytes: u32,
     /// How many children it has.
     pub children: u32,
+    /// What it counts in the digest as it was found; 0 for one that is new.
+    pub part: u64,
 }
 
 /// The changes of all outstanding proposals.
 #[derive(Debug, Default)]
 pub struct InFlight {
-    records: BTreeMap<String, Record>,
-    /// Which records each outstanding proposal wrote, oldest first.
-    proposals: VecDeque<(Zxid, Vec<String>)>,
+    records: FxHashMap<Arc<str>, Record>,
+    /// Which record each outstanding proposal wrote, oldest first; a proposal that wrote several stands here as often.
+    written: VecDeque<(Zxid, Arc<str>)>,
     /// Bytes of all records' paths.
     path_bytes: usize,
     digest: u64,
@@ -55,14 +60,14 @@ struct Record {
 pub struct View<'a> {
     tree: &'a Tree,
     in_flight: &'a InFlight,
-    changed: BTreeMap<String, Option<Known>>,
+    changed: FxHashMap<Arc<str>, Option<Known>>,
     digest: u64,
 }
 
 /// What a request changed, once it is decided.
 #[derive(Debug)]
 pub struct Changed {
-    nodes: BTreeMap<String, Option<Known>>,
+    nodes: FxHashMap<Arc<str>, Option<Known>>,
     digest: u64,
 }
 
@@ -74,43 +79,34 @@ impl InFlight {
 
     /// A view for the next request.
     pub fn view<'a>(&'a self, tree: &'a Tree) -> View<'a> {
-        View { tree, in_flight: self, changed: BTreeMap::new(), digest: self.digest }
+        View { tree, in_flight: self, changed: FxHashMap::default(), digest: self.digest }
     }
 
     /// The request behind these changes is proposed.
     pub fn propose(&mut self, zxid: Zxid, changed: Changed) {
         self.digest = changed.digest;
-        let mut paths = Vec::with_capacity(changed.nodes.len());
         for (path, node) in changed.nodes {
-            paths.push(path.clone());
+            self.written.push_back((zxid, Arc::clone(&path)));
             let path_bytes = path.len();
             if self.records.insert(path, Record { zxid, node }).is_none() {
                 self.path_bytes += path_bytes;
             }
         }
-        self.proposals.push_back((zxid, paths));
     }
 
     /// The changes of a request that failed, or that changes no node: none.
     pub fn unchanged(&self) -> Changed {
-        Changed { nodes: BTreeMap::new(), digest: self.digest }
+        Changed { nodes: FxHashMap::default(), digest: self.digest }
     }
 
     /// Everything up to this txn is in the tree.
     pub fn applied(&mut self, zxid: Zxid) {
-        while let Some((_, paths)) = self.proposals.pop_front_if(|(proposed, _)| *proposed <= zxid) {
-            for path in paths {
-                if self.records.get(&path).is_some_and(|record| record.zxid <= zxid) {
-                    self.records.remove(&path);
-                    self.path_bytes -= path.len();
-                }
+        while let Some((_, path)) = self.written.pop_front_if(|(proposed, _)| *proposed <= zxid) {
+            if self.records.get(&path).is_some_and(|record| record.zxid <= zxid) {
+                self.records.remove(&path);
+                self.path_bytes -= path.len();
             }
         }
-    }
-
-    /// How many proposals are outstanding.
-    pub fn count(&self) -> usize {
-        self.proposals.len()
     }
 
     /// The digest of the tree once all of them are applied.
@@ -127,7 +123,7 @@ impl View<'_> {
         }
         match self.in_flight.records.get(path) {
             Some(record) => record.node.clone(),
-            None => self.tree.node(path).map(Known::of),
+            None => self.tree.node(path).map(|node| Known::of(path, node)),
         }
     }
 
@@ -136,14 +132,19 @@ impl View<'_> {
         self.tree
     }
 
-    /// Puts a node as the request leaves it.
-    pub fn put(&mut self, path: &str, node: Known) {
-        self.replace(path, Some(node));
+    /// Puts a node as the request leaves it: a new one, or one that came from [`View::node`] for this path.
+    pub fn put(&mut self, path: &str, mut node: Known) {
+        let part = digest::node_digest(path, node.prefix, &node.stat);
+        self.digest = self.digest.wrapping_sub(node.part).wrapping_add(part);
+        node.part = part;
+        self.changed.insert(path.into(), Some(node));
     }
 
     /// Takes a node away.
     pub fn remove(&mut self, path: &str) {
-        self.replace(path, None);
+        let part = self.node(path).map_or(0, |node| node.part);
+        self.digest = self.digest.wrapping_sub(part);
+        self.changed.insert(path.into(), None);
     }
 
     /// The ephemeral nodes that a session will have, in order of their paths.
@@ -155,8 +156,8 @@ impl View<'_> {
         let in_flight = self.in_flight.records.iter().map(|(path, record)| (path, &record.node));
         for (path, node) in in_flight.chain(&self.changed) {
             match is_own(node) {
-                true => paths.insert(path.clone()),
-                false => paths.remove(path),
+                true => paths.insert(path.to_string()),
+                false => paths.remove(&**path),
             };
         }
         paths.into_iter().collect()
@@ -165,7 +166,7 @@ impl View<'_> {
     /// Bytes that the paths of a session's ephemeral nodes may come to: of those in the tree, and of everything
     /// that is in flight, whoever's it is.
     pub fn ephemeral_path_bytes_max(&self, session: SessionId) -> usize {
-        let changed: usize = self.changed.keys().map(String::len).sum();
+        let changed: usize = self.changed.keys().map(|path| path.len()).sum();
         self.tree.ephemeral_path_bytes(session) + self.in_flight.path_bytes + changed
     }
 
@@ -178,22 +179,15 @@ impl View<'_> {
     pub fn into_changed(self) -> Changed {
         Changed { nodes: self.changed, digest: self.digest }
     }
-
-    fn replace(&mut self, path: &str, node: Option<Known>) {
-        let digest_of = |node: &Option<Known>| {
-            node.as_ref().map_or(0, |node| digest::node_digest(path, node.prefix, &node.stat))
-        };
-        let before = digest_of(&self.node(path));
-        self.digest = self.digest.wrapping_sub(before).wrapping_add(digest_of(&node));
-        self.changed.insert(path.to_owned(), node);
-    }
 }
 
 impl Known {
     /// A node as it is in the tree.
-    fn of(node: NodeRef<'_>) -> Known {
+    fn of(path: &str, node: NodeRef<'_>) -> Known {
+        let prefix = node.digest_prefix(path);
         Known {
-            prefix: node.digest_prefix(),
+            prefix,
+            part: digest::node_digest(path, prefix, node.stat_persisted()),
             acl: Arc::clone(node.acl()),
             stat: *node.stat_persisted(),
             data_bytes: node.data().map_or(0, <[u8]>::len) as u32,

@@ -261,20 +261,14 @@ impl Replica {
 
     /// Performs what the agreement asks for, until it asks for nothing.
     fn pump(&mut self, now: Now) {
-        loop {
-            let asked = self.zab.take_effects();
-            if asked.is_empty() {
-                return;
-            }
-            for effect in asked {
-                match effect {
-                    effects::Effect::Write(seq, write) => self.fx.push(Effect::Write(seq, write)),
-                    effects::Effect::Send(link, packet) => self.fx.push(Effect::Send(link, packet)),
-                    effects::Effect::Vote(server, vote) => self.fx.push(Effect::Vote(server, vote)),
-                    effects::Effect::Dial(server) => self.fx.push(Effect::Dial(server)),
-                    effects::Effect::DropLink(link) => self.fx.push(Effect::DropLink(link)),
-                    effects::Effect::News(news) => self.on_news(now, news),
-                }
+        while let Some(effect) = self.zab.pop_effect() {
+            match effect {
+                effects::Effect::Write(seq, write) => self.fx.push(Effect::Write(seq, write)),
+                effects::Effect::Send(link, packet) => self.fx.push(Effect::Send(link, packet)),
+                effects::Effect::Vote(server, vote) => self.fx.push(Effect::Vote(server, vote)),
+                effects::Effect::Dial(server) => self.fx.push(Effect::Dial(server)),
+                effects::Effect::DropLink(link) => self.fx.push(Effect::DropLink(link)),
+                effects::Effect::News(news) => self.on_news(now, news),
             }
         }
     }

@@ -317,10 +317,11 @@ impl Decision<'_> {
         self.view.put(parent_path, parent);
         let node = Known {
             prefix: digest::prefix(&path, create.data.as_deref()),
-            acl: acl.as_slice().into(),
+            acl: self.view.tree().share_acl(&acl),
             stat: StatPersisted::created(self.zxid, self.time, owner.as_owner()),
             data_bytes,
             children: 0,
+            part: 0,
         };
         self.view.put(&path, node);
         Ok(TxnBody::Create(CreateTxn { path, data: create.data.clone(), acl, kind, parent_cversion }))
@@ -400,7 +401,7 @@ impl Decision<'_> {
         let mut node = self.view.node(path).ok_or(ErrorCode::NoNode)?;
         self.permit(&node.acl, perms::ADMIN)?;
         let version = next_version(version, node.stat.aversion)?;
-        node.acl = acl.as_slice().into();
+        node.acl = self.view.tree().share_acl(&acl);
         node.stat.aversion = version;
         self.view.put(path, node);
         Ok(TxnBody::SetAcl { path: path.to_owned(), acl, version })

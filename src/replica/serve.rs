@@ -23,6 +23,9 @@ use crate::proto::{
 use crate::session::{self, LocalRule};
 use crate::tree::{Applied, Outcome, Tree, Txn, TxnBody};
 
+/// Bytes of most replies to writes: length, header, a stat.
+const REPLY_BYTES: usize = 88;
+
 impl Replica {
     pub(super) fn on_client_up(&mut self, now: Now, conn: ConnId, request: &ConnectRequest) {
         let is_ahead = request.last_zxid_seen > self.service.tree.read(Tree::zxid);
@@ -289,7 +292,7 @@ fn is_moved(err: i32, response: &Response) -> bool {
 }
 
 fn encoded(answer: &Answer, state: Zxid) -> Reply {
-    let mut writer = Writer::new();
+    let mut writer = Writer::with_room(REPLY_BYTES + answer.response.data_bytes());
     encode_reply(answer.header, &answer.response, &mut writer);
     Reply { state, frame: writer.finish(), then: answer.then }
 }

@@ -78,6 +78,11 @@ impl Acls {
         number
     }
 
+    /// The list itself, shared with the nodes that have it already.
+    pub fn share(&self, list: &[Acl]) -> Arc<[Acl]> {
+        self.by_list.get_key_value(list).map_or_else(|| list.into(), |(shared, _)| Arc::clone(shared))
+    }
+
     /// One node less uses this number.
     pub fn release(&mut self, number: u32) {
         let uses = &mut self.uses[number as usize];

@@ -134,6 +134,11 @@ impl Tree {
         self.find(path).map(|number| self.node_at(number))
     }
 
+    /// An ACL, shared with the nodes that have the same.
+    pub fn share_acl(&self, acl: &[Acl]) -> Arc<[Acl]> {
+        self.acls.share(acl)
+    }
+
     /// The last txn that is applied.
     pub fn zxid(&self) -> Zxid {
         self.zxid
@@ -450,9 +455,9 @@ impl<'a> NodeRef<'a> {
         self.tree.path_of(self.number)
     }
 
-    /// Checksum of its path and data, for [`digest::node_digest`].
-    pub fn digest_prefix(&self) -> u32 {
-        self.parts.prefix.unwrap_or_else(|| digest::prefix(&self.path(), self.parts.data))
+    /// Checksum of its path, which is this one, and its data, for [`digest::node_digest`].
+    pub fn digest_prefix(&self, path: &str) -> u32 {
+        self.parts.prefix.unwrap_or_else(|| digest::prefix(path, self.parts.data))
     }
 }
 

@@ -14,6 +14,8 @@ use crate::base::wire::{DecodeError, Reader, Writer};
 use crate::base::{SessionId, Zxid};
 use crate::proto::{Acl, Op};
 
+/// Bytes of a txn besides paths and data: header, lengths, one entry of an ACL, digest.
+const FIXED_BYTES: usize = 112;
 /// Version of the digest's algorithm; other versions are not compared.
 const DIGEST_VERSION: i32 = 2;
 /// A parent's counter is not known: historic txns, and creates whose record has no such field.
@@ -183,7 +185,7 @@ impl Txn {
 
     /// Writes it whole: header, body, and the digest if there is one.
     pub fn to_bytes(&self) -> Bytes {
-        let mut writer = Writer::new();
+        let mut writer = Writer::with_room(FIXED_BYTES + self.body.rough_bytes());
         let header = &self.header;
         writer.i64(header.session.0).i32(header.cxid).i64(header.zxid.0).i64(header.time);
         writer.i32(self.body.op().as_wire());
@@ -196,6 +198,20 @@ impl Txn {
 }
 
 impl TxnBody {
+    /// About how many bytes it takes; the common ones not more.
+    fn rough_bytes(&self) -> usize {
+        let data_bytes = |data: &Option<Bytes>| data.as_ref().map_or(0, Bytes::len);
+        match self {
+            TxnBody::Create(create) => create.path.len() + data_bytes(&create.data),
+            TxnBody::SetData(set) => set.path.len() + data_bytes(&set.data),
+            TxnBody::Delete { path, .. } | TxnBody::Check { path, .. } | TxnBody::SetAcl { path, .. } => {
+                path.len()
+            }
+            TxnBody::Multi(ops) => ops.iter().map(|op| FIXED_BYTES + op.rough_bytes()).sum(),
+            TxnBody::CreateSession { .. } | TxnBody::CloseSession { .. } | TxnBody::Error { .. } => 0,
+        }
+    }
+
     /// The type that stands in the header.
     pub fn op(&self) -> Op {
         match self {
