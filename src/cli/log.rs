@@ -17,7 +17,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::files::{Directories, Form, refuse};
-use super::print::date;
+use super::shell::print::date;
 use crate::base::Zxid;
 use crate::proto::Acl;
 use crate::storage::inspect::{Found, LogSummary, LoggedTxn, check_log, examine, read_log};

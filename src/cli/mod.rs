@@ -8,12 +8,9 @@
 //! Not here: settings of a server (`config`).
 
 pub mod bench;
-pub mod command;
 pub mod files;
 pub mod local;
 pub mod log;
-pub mod ops;
-pub mod print;
 pub mod shell;
 pub mod snapshot;
 pub mod snapshot_diff;
@@ -62,7 +59,8 @@ enum Command {
 
 /// Runs the program with this process's arguments.
 pub fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let args = shell::adopt_zkcli_options(std::env::args_os().collect());
+    let done = match Arguments::parse_from(args).command {
         Command::Server(args) => return server::run(&args),
         Command::Local(args) => local::run(&args),
         Command::Shell(args) => shell::run(&args),

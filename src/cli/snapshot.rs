@@ -18,7 +18,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::files::{Form, refuse};
-use super::print::date;
+use super::shell::print::date;
 use super::snapshot_diff::{self, DiffArgs};
 use crate::base::{Compression, Zxid};
 use crate::storage::inspect::{SnapshotSummary, check_snapshot, read_snapshot};

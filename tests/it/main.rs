@@ -10,6 +10,7 @@ mod objects;
 mod operations;
 mod server;
 mod settings;
+mod shell;
 mod tidy;
 mod tools;
 mod traps;

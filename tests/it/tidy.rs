@@ -120,6 +120,7 @@ const EXCEPTIONS: &[(&str, &str, &str, &str)] = &[
         "paths to what is in flight: nobody sees the order of the table",
     ),
     ("bool", "src/zab/machine.rs", "revalidated takes", "it passes jute's bool on"),
+    ("bool", "src/cli/shell/terminal.rs", "highlight_prompt takes", "the line editor's trait has it"),
     ("words", "tests/it/tidy.rs", "", "names the words that it looks for"),
     ("machine", "tests/it/tidy.rs", "", "names the paths that it looks for"),
     ("machine", "tests/e2e/harm.rs", "/tmp/", "the default of the kit that runs the cluster"),

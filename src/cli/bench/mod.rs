@@ -9,7 +9,7 @@
 //! Not here: elections and clusters under load (`tests/figures`).
 
 mod compare;
-mod connection;
+pub mod connection;
 mod load;
 mod measured;
 mod mix;
