@@ -11,6 +11,7 @@ pub mod bench;
 pub mod files;
 pub mod local;
 pub mod log;
+pub mod manual;
 pub mod shell;
 pub mod snapshot;
 pub mod snapshot_diff;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::server;
 
@@ -34,16 +35,38 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run one server in the foreground.
+    #[command(after_help = "\
+Examples:
+  quorate server                                     alone on 127.0.0.1:2181
+  quorate server --config /etc/zookeeper/zoo.cfg
+  quorate server --config zoo.cfg --check            says whether it can be used, and ends
+  quorate server clientPort=2182 dataDir=data")]
     Server(server::ServerArgs),
     /// Run an ensemble on this machine, one process a member.
+    #[command(after_help = "\
+Examples:
+  quorate local                                      three members, clients at 2181, 2182 and 2183
+  quorate local --members 5 --base-port 3000
+  quorate local --data ensemble --restart            a member that was killed comes back")]
     Local(local::LocalArgs),
     /// A command line for any ZooKeeper ensemble.
     Shell(shell::ShellArgs),
     /// Measure how many requests per second an ensemble answers.
     Bench(bench::BenchArgs),
     /// Look at transaction logs, check and cut them.
+    #[command(after_help = "\
+Examples:
+  quorate log dump --json version-2/log.100000001
+  quorate log check --config /etc/zookeeper/zoo.cfg
+  quorate log cut --after 0x10000001f version-2/log.100000001")]
     Log(log::LogArgs),
     /// Look at snapshots, check and compare them.
+    #[command(after_help = "\
+Examples:
+  quorate snapshot dump version-2/snapshot.100000095
+  quorate snapshot check version-2/snapshot.100000095.gz
+  quorate snapshot stat version-2/snapshot.100000095
+  quorate snapshot diff LEFT RIGHT")]
     Snapshot(snapshot::SnapshotArgs),
     /// Remove snapshots and logs that are not needed any more.
     Purge(files::PurgeArgs),
@@ -51,10 +74,31 @@ enum Command {
     Init(files::InitArgs),
     /// Run ensembles on Kubernetes, as their resources say.
     #[cfg(feature = "operator")]
+    #[command(after_help = "\
+Examples:
+  quorate operator                                   within the cluster, or by $KUBECONFIG
+  quorate operator --image registry.example/quorate:0.1.0 --log-level debug")]
     Operator(crate::operator::OperatorArgs),
     /// Print the definition of the operator's resource.
     #[cfg(feature = "operator")]
+    #[command(after_help = "\
+Examples:
+  quorate crds | kubectl apply -f -")]
     Crds,
+    /// Print what makes a shell complete this program's arguments.
+    #[command(after_help = "\
+Examples:
+  quorate completions bash > /etc/bash_completion.d/quorate
+  quorate completions zsh > ~/.zfunc/_quorate
+  quorate completions fish > ~/.config/fish/completions/quorate.fish")]
+    Completions(manual::CompletionsArgs),
+    /// Print a manual page.
+    #[command(after_help = "\
+Examples:
+  quorate man | man -l -
+  quorate man shell > /usr/local/share/man/man1/quorate-shell.1
+  quorate man log cut")]
+    Man(manual::ManArgs),
 }
 
 /// Runs the program with this process's arguments.
@@ -73,6 +117,8 @@ pub fn main() -> ExitCode {
         Command::Operator(args) => crate::operator::run(args).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "operator")]
         Command::Crds => print_crds(),
+        Command::Completions(args) => manual::completions(&args, Arguments::command()),
+        Command::Man(args) => manual::man(&args, Arguments::command()),
     };
     done.unwrap_or_else(|error| {
         eprintln!("quorate: {error:#}");
