@@ -352,11 +352,15 @@ impl Session {
             Latency::of(times, took)
         };
         for told in batch.drain(..) {
-            if let ToClient::Reply(reply) = &told {
-                replies += 1;
+            let ToClient::Reply(reply) = &told else {
+                self.conn.on_effect(now, told);
+                continue;
+            };
+            replies += reply.count as u64;
+            for frame in reply.each() {
                 if let Some(asked) = self.asked.pop_front() {
                     if let Some(record) = asked.audit {
-                        record.tell(&reply.frame);
+                        record.tell(frame);
                     }
                     let took = millis(at.saturating_duration_since(asked.at));
                     match &mut alike {

@@ -56,7 +56,7 @@ impl Mailbox {
         }
         let wake = if waiting.told.is_empty() { Wake::Yes } else { Wake::No };
         waiting.reply_bytes += match &told {
-            ToClient::Reply(reply) => reply.frame.len(),
+            ToClient::Reply(reply) => reply.frames.len(),
             ToClient::Connected(_) | ToClient::Notify(_) | ToClient::Drop(_) => 0,
         };
         waiting.told.push(told);
@@ -105,7 +105,8 @@ mod tests {
     use crate::replica::event::{Reply, Then};
 
     fn reply(len: usize) -> ToClient {
-        ToClient::Reply(Reply { state: Zxid(1), frame: Bytes::from(vec![0; len]), then: Then::Stay })
+        let frames = Bytes::from(vec![0; len]);
+        ToClient::Reply(Reply { state: Zxid(1), count: 1, frames, then: Then::Stay })
     }
 
     #[tokio::test]

@@ -190,11 +190,13 @@ impl Conn {
         match effect {
             ToClient::Connected(response) => self.on_connected(now, &response),
             ToClient::Reply(reply) => {
-                self.in_loop_bytes -=
-                    self.in_loop.pop_front().expect("every reply has a request in the loop");
+                for _ in 0..reply.count {
+                    let bytes = self.in_loop.pop_front().expect("every reply has a request in the loop");
+                    self.in_loop_bytes -= bytes;
+                }
                 self.drain(reply.state);
                 self.latest.zxid = reply.state;
-                self.out.raw(&reply.frame);
+                self.out.raw(&reply.frames);
                 self.go_on(reply.then);
             }
             ToClient::Notify(zxid) => self.drain(zxid),

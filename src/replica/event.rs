@@ -129,7 +129,7 @@ pub enum Effect {
 pub enum ToClient {
     /// The answer to a connect request: a session, or a refusal.
     Connected(ConnectResponse),
-    /// The answer to the oldest request in the loop.
+    /// The answers to the oldest requests in the loop.
     Reply(Reply),
     /// Events of txns up to this one wait in the mailbox.
     Notify(Zxid),
@@ -155,15 +155,30 @@ pub enum Then {
     Close,
 }
 
-/// A reply to a request that passed through the loop.
+/// Replies to requests that passed through the loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The state that it tells of: events up to this txn go before it.
+    /// The state that they tell of: events up to this txn go before them.
     pub state: Zxid,
-    /// The whole frame, its length included.
-    pub frame: Bytes,
+    /// How many they are, at least one.
+    pub count: usize,
+    /// The whole frames one after the other, their lengths included.
+    pub frames: Bytes,
     /// What becomes of the connection.
     pub then: Then,
+}
+
+impl Reply {
+    /// Each frame, its length included.
+    pub fn each(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.frames[..];
+        std::iter::from_fn(move || {
+            let len = u32::from_be_bytes(*rest.first_chunk()?) as usize;
+            let (frame, behind) = rest.split_at_checked(4 + len)?;
+            rest = behind;
+            Some(frame)
+        })
+    }
 }
 
 /// The session of a connection, as the loop granted it.

@@ -8,6 +8,8 @@
 //!
 //! Not here: whether this server decides (`lead`) or learns (`learn`), the order of turns (`clients`).
 
+use bytes::BytesMut;
+
 use super::clients::{Client, Next, SessionKind, Start};
 use super::event::{Ask, ClientRequest, Closing, Effect, Reply, Then, ToClient};
 use super::lead::Work;
@@ -18,7 +20,7 @@ use crate::base::wire::Writer;
 use crate::base::{ConnId, Millis, Now, Room, SessionId, Zxid};
 use crate::proto::response::encode_reply;
 use crate::proto::{
-    ConnectRequest, ConnectResponse, ErrorCode, Id, MultiResult, Op, ReplyHeader, Request, Response,
+    ConnectRequest, ConnectResponse, ErrorCode, MultiResult, Op, ReplyHeader, Request, Response,
 };
 use crate::session::{self, LocalRule};
 use crate::tree::{Applied, Outcome, Tree, Txn, TxnBody};
@@ -184,8 +186,10 @@ impl Replica {
         self.flush(conn);
     }
 
-    /// Sends a client every reply whose turn has come.
+    /// Sends a client every reply whose turn has come, those of one state together.
     fn flush(&mut self, conn: ConnId) {
+        let mut gathered: Option<Reply> = None;
+        let mut watcher = None;
         while let Some(next) = self.clients.next(conn) {
             let reply = match next {
                 Next::Reply(reply) => reply,
@@ -193,31 +197,32 @@ impl Replica {
                     if local == Local::Close {
                         self.end_local(conn);
                     }
-                    match self.answer(conn, xid, &identities, &local) {
-                        Some(reply) => reply,
-                        None => return,
-                    }
+                    let watches = &self.service.watches;
+                    let Some(watcher) = watcher.get_or_insert_with(|| watches.watcher(conn)) else { break };
+                    let Some(client) = self.clients.client(conn) else { break };
+                    let (session, acl_check) = (client.session, self.settings.clients.acl_check);
+                    let caller = Caller { session, identities: &identities, acl_check, watches, watcher };
+                    self.service.tree.read(|tree| {
+                        let answer = read::answer(tree, &caller, xid, &local);
+                        let begun = gathered.take_if(|begun| begun.state == tree.zxid());
+                        encoded_behind(begun, &answer, tree.zxid())
+                    })
                 }
             };
-            let then = reply.then;
-            self.tell(conn, ToClient::Reply(reply));
-            if then == Then::Close {
-                self.clients.remove(conn);
+            if let Some(before) = gathered.take() {
+                self.tell(conn, ToClient::Reply(before));
+            }
+            match reply.then {
+                Then::Stay => gathered = Some(reply),
+                Then::Close => {
+                    self.tell(conn, ToClient::Reply(reply));
+                    self.clients.remove(conn);
+                }
             }
         }
-    }
-
-    /// Answers from the tree; `None` if the connection is gone.
-    fn answer(&self, conn: ConnId, xid: i32, identities: &[Id], local: &Local) -> Option<Reply> {
-        let session = self.clients.client(conn)?.session;
-        let watches = &self.service.watches;
-        let watcher = &watches.watcher(conn)?;
-        let caller =
-            Caller { session, identities, acl_check: self.settings.clients.acl_check, watches, watcher };
-        Some(self.service.tree.read(|tree| {
-            let answer = read::answer(tree, &caller, xid, local);
-            encoded(&answer, tree.zxid())
-        }))
+        if let Some(last) = gathered {
+            self.tell(conn, ToClient::Reply(last));
+        }
     }
 
     /// Tells whoever waited for a txn.
@@ -292,7 +297,19 @@ fn is_moved(err: i32, response: &Response) -> bool {
 }
 
 fn encoded(answer: &Answer, state: Zxid) -> Reply {
-    let mut writer = Writer::with_room(REPLY_BYTES + answer.response.data_bytes());
+    encoded_behind(None, answer, state)
+}
+
+/// Puts an answer behind replies of the same state.
+fn encoded_behind(begun: Option<Reply>, answer: &Answer, state: Zxid) -> Reply {
+    let room = REPLY_BYTES + answer.response.data_bytes();
+    let (mut writer, count) = match begun {
+        None => (Writer::with_room(room), 0),
+        Some(Reply { frames, count, .. }) => {
+            let bytes = frames.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+            (Writer { bytes }, count)
+        }
+    };
     encode_reply(answer.header, &answer.response, &mut writer);
-    Reply { state, frame: writer.finish(), then: answer.then }
+    Reply { state, count: count + 1, frames: writer.finish(), then: answer.then }
 }

@@ -223,7 +223,7 @@ fn a_connection_takes_no_more_writes_than_the_loop_may_hold_of_it() {
     conn.on_frames(Millis(0), &mut (1..=64).map(set));
     let asked = conn.take_events().iter().filter(|event| matches!(event, Event::Request(..))).count();
     assert_eq!((asked, conn.wants_frames()), (8, false), "eight are more than 8 MiB");
-    let reply = Reply { state: Zxid::ZERO, frame: Bytes::new(), then: Then::Stay };
+    let reply = Reply { state: Zxid::ZERO, count: 1, frames: Bytes::new(), then: Then::Stay };
     conn.on_effect(Millis(0), ToClient::Reply(reply));
     assert!(conn.wants_frames());
 }
