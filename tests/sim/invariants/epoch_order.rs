@@ -35,7 +35,9 @@ impl EpochOrder {
             Seen::Started(recovered) => in_order(slot, server.durable.epochs, recovered.epochs),
             Seen::Write(Write::Epochs(epochs)) => {
                 in_order(slot, server.written.epochs, *epochs);
-                if self.named.get(&epochs.current) == Some(&slot) {
+                // Before anybody heard of an epoch only its leader can write it: a lone voter leads before it names it.
+                let leads = self.named.get(&epochs.current).is_none_or(|leader| *leader == slot);
+                if leads && epochs.accepted == epochs.current {
                     self.initial.entry(epochs.current).or_insert(server.written.last());
                 }
             }
