@@ -444,9 +444,10 @@ impl Conn {
     }
 
     fn go_on(&mut self, then: Then) {
-        match then {
-            Then::Stay => {}
-            Then::Close => self.phase = Phase::Closing(Closing::Orderly),
+        // What came behind the last request was not read: there is nothing to go on with, whatever the answer.
+        let is_last = matches!(self.phase, Phase::Leaving(_)) && self.in_loop.is_empty();
+        if is_last || then == Then::Close {
+            self.phase = Phase::Closing(Closing::Orderly);
         }
     }
 

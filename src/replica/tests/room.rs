@@ -56,6 +56,21 @@ fn with_hardly_any_room_no_session_begins_or_ends() {
 }
 
 #[test]
+fn a_session_that_cannot_end_for_want_of_room_loses_its_connection_and_lives() {
+    let mut alone = Alone::new();
+    let id = alone.client();
+    let (session, before) = (alone.session(id), alone.zxid());
+    alone.step(Event::Room(Room::Scarce));
+    alone.frames(id, [bare(1, Op::CloseSession), create(2, "/late", 0)]);
+    let replies: Vec<_> = alone.replies(id).iter().map(|frame| (frame.xid, frame.err)).collect();
+    assert_eq!(replies, [(1, THROTTLED)], "what came behind it was not read");
+    assert_eq!((alone.closed(id), alone.zxid()), (Some(Closing::Orderly), before));
+    let again = alone.accept();
+    alone.frames(again, [reconnect(session)]);
+    assert_eq!(alone.session(again), session);
+}
+
+#[test]
 fn a_leader_without_room_gives_leadership_away_once() {
     let mut together = Together::new();
     let first = together.leader();
