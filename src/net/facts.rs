@@ -45,6 +45,8 @@ pub struct Facts {
     pub last_logged: Zxid,
     /// The last txn in the tree.
     pub last_applied: Zxid,
+    /// That, or the start of the epoch that this server leads: what clients are told.
+    pub last_processed: Zxid,
     /// The tree.
     pub tree: TreeFacts,
     /// Replicated sessions.

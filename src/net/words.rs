@@ -213,7 +213,7 @@ fn figures(facts: &Facts, clients: &Clients) -> String {
         stats.packets_sent.count(),
         clients.count(),
         facts.outstanding,
-        facts.last_applied,
+        facts.last_processed,
         facts.mode(),
         facts.tree.nodes
     );

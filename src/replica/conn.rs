@@ -431,8 +431,9 @@ impl Conn {
             watcher: &self.watcher,
         };
         let Answer { header, response, then } = read::answer(tree, &caller, xid, local);
-        self.drain(tree.zxid());
-        self.latest.zxid = tree.zxid();
+        let zxid = tree.last_processed();
+        self.drain(zxid);
+        self.latest.zxid = zxid;
         encode_reply(header, &response, &mut self.out);
         self.go_on(then);
     }

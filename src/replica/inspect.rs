@@ -27,6 +27,8 @@ pub struct Inspect {
     pub ensemble_proposed: Option<Ensemble>,
     /// The last txn in the tree.
     pub zxid: Zxid,
+    /// That, or the start of the epoch that this server leads: what clients are told.
+    pub last_processed: Zxid,
     /// Digest of the tree.
     pub digest: u64,
     /// How often a txn's digest was not the tree's.
@@ -89,6 +91,7 @@ impl Replica {
             ensemble: self.zab.ensemble().clone(),
             ensemble_proposed: self.zab.ensemble_proposed().cloned(),
             zxid: tree.zxid(),
+            last_processed: tree.last_processed(),
             digest: tree.digest(),
             digest_mismatch_count: tree.digest_mismatch_count(),
             node_count: tree.node_count(),

@@ -23,6 +23,7 @@ use crate::proto::request::ReconfigRequest;
 use crate::proto::{ErrorCode, Id, Op, Request};
 use crate::session::Tracker;
 use crate::tree::{Applied, LimitKind, Outcome, Txn, TxnBody, TxnHeader};
+use crate::zab::effects::Status;
 use crate::zab::packet::{Forwarded, Proposal};
 use crate::zab::{ReconfigError, Zab};
 
@@ -120,6 +121,9 @@ impl Replica {
             (Leading { tracker, in_flight, proposed, waiting, reaper }, orphans)
         });
         self.role = Role::Leading(leading);
+        if let Status::Leading(epoch) = self.status {
+            self.service.tree.write(|tree| tree.begin_epoch(epoch));
+        }
         for session in orphans {
             self.decide(now, Work::End(session));
         }

@@ -69,7 +69,7 @@ pub struct Answer {
 
 /// Answers a request from the tree as it is. What it makes watches fire waits in the caller's mailbox.
 pub fn answer(tree: &Tree, caller: &Caller<'_>, xid: i32, local: &Local) -> Answer {
-    let zxid = tree.zxid();
+    let zxid = tree.last_processed();
     let from_tree = |xid, done: Result<Response, ErrorCode>| {
         let (err, response) = match done {
             Ok(response) => (0, response),

@@ -30,7 +30,7 @@ const REPLY_BYTES: usize = 88;
 
 impl Replica {
     pub(super) fn on_client_up(&mut self, now: Now, conn: ConnId, request: &ConnectRequest) {
-        let is_ahead = request.last_zxid_seen > self.service.tree.read(Tree::zxid);
+        let is_ahead = request.last_zxid_seen > self.service.tree.read(Tree::last_processed);
         if is_ahead || !self.may_serve(request) {
             return self.tell(conn, ToClient::Drop(Closing::Abrupt));
         }
@@ -204,8 +204,8 @@ impl Replica {
                     let caller = Caller { session, identities: &identities, acl_check, watches, watcher };
                     self.service.tree.read(|tree| {
                         let answer = read::answer(tree, &caller, xid, &local);
-                        let begun = gathered.take_if(|begun| begun.state == tree.zxid());
-                        encoded_behind(begun, &answer, tree.zxid())
+                        let begun = gathered.take_if(|begun| begun.state == tree.last_processed());
+                        encoded_behind(begun, &answer, tree.last_processed())
                     })
                 }
             };

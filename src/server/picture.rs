@@ -29,6 +29,7 @@ pub fn facts(id: ServerId, replica: &Replica, status_age: Millis) -> Facts {
         epochs: inspect.zab.epochs,
         last_logged: inspect.zab.last_logged,
         last_applied: inspect.zxid,
+        last_processed: inspect.last_processed,
         tree: TreeFacts {
             nodes: inspect.node_count as u64 + 1, // ZooKeeper counts the root twice, as / and as the empty path
             ephemerals: inspect.ephemeral_count as u64,

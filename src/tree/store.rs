@@ -18,7 +18,7 @@ use super::names::{Key, Names};
 use super::node::{Node, NodeKind, Parts};
 use super::quota::Quotas;
 use super::slots::Slots;
-use crate::base::{SessionId, Zxid};
+use crate::base::{Epoch, SessionId, Zxid};
 use crate::proto::record::Shape;
 use crate::proto::{Acl, Stat, StatPersisted};
 
@@ -39,6 +39,8 @@ pub struct Tree {
     ttls: BTreeSet<u32>,
     pub(super) quotas: Quotas,
     pub(super) zxid: Zxid,
+    /// Where the epoch starts that this server leads or led last.
+    epoch_start: Zxid,
     pub(super) digest: u64,
     pub(super) history: History,
     /// What the digest must be at a zxid that was not reached yet; until then txns' digests are not compared.
@@ -108,6 +110,7 @@ impl Tree {
             ttls: BTreeSet::new(),
             quotas: Quotas::default(),
             zxid: Zxid::ZERO,
+            epoch_start: Zxid::ZERO,
             digest: 0,
             history: History::default(),
             digest_due: None,
@@ -142,6 +145,17 @@ impl Tree {
     /// The last txn that is applied.
     pub fn zxid(&self) -> Zxid {
         self.zxid
+    }
+
+    /// What an answer that is no txn's tells as its zxid: the last txn's, and on a leader at least the start of its
+    /// epoch, as ZooKeeper's leader does (specification 3, section 3.5.3).
+    pub fn last_processed(&self) -> Zxid {
+        self.zxid.max(self.epoch_start)
+    }
+
+    /// This server leads from here on; the tree is the epoch's initial history. No txn, and in no snapshot.
+    pub fn begin_epoch(&mut self, epoch: Epoch) {
+        self.epoch_start = Zxid::new(epoch, 0);
     }
 
     /// Digest of the whole tree.

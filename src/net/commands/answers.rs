@@ -207,7 +207,7 @@ fn about_server(facts: &Facts, clients: &Clients) -> Value {
             "max_latency": stats.latency.max(),
             "data_dir_size": data,
             "log_dir_size": log,
-            "last_processed_zxid": facts.last_applied.0,
+            "last_processed_zxid": facts.last_processed.0,
             "num_alive_client_connections": clients.count(),
             "uptime": facts.status_age.0,
             "auth_failed_count": shared.service.meters.auth_failures.count(),

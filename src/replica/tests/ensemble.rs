@@ -481,6 +481,42 @@ fn a_lost_leader_costs_connections_and_no_session() {
 }
 
 #[test]
+fn a_new_leader_tells_the_start_of_its_epoch_and_its_learners_what_they_applied() {
+    let mut together = Together::new();
+    let old = together.leader();
+    let at = together.client(old);
+    let created = together.ask(at, create(1, "/n", 0))[0].zxid;
+    let session = together.session(at);
+    let gone = together.logs[&old].clone();
+    together.stop(old);
+    together.wait_for_service();
+    let (leader, learner) = (together.leader(), together.learners()[0]);
+    let (at, is_granted) = together.attach(leader, session);
+    assert!(is_granted);
+    let start = ((created >> 32) + 1) << 32;
+    let told = |frames: Vec<Frame>| frames.iter().map(|frame| (frame.zxid, frame.err)).collect::<Vec<_>>();
+    assert_eq!(told(together.ask(at, bare(1, Op::Ping))), [(start, 0)]);
+    assert_eq!(told(together.ask(at, read(2, Op::Exists, "/n", Watch::No))), [(start, 0)]);
+    assert_eq!(told(together.ask(at, read(3, Op::GetData, "/m", Watch::No))), [(start, -101)]);
+    assert_eq!(told(together.ask(at, sync(4))), [(start, 0)]);
+    // A learner tells its last txn, and sends away whom the leader told more.
+    let (at, is_granted) = together.attach(learner, session);
+    assert!(is_granted);
+    assert_eq!(told(together.ask(at, bare(1, Op::Ping))), [(created, 0)]);
+    assert_eq!(told(together.ask(at, sync(2))), [(created, 0)]);
+    let again = connect_after(Zxid(start), 10_000, session, &session::password(session));
+    let ahead = together.connect(learner, again.clone());
+    assert_eq!((together.take(ahead).len(), together.closed.get(&ahead)), (0, Some(&Closing::Abrupt)));
+    assert_eq!(told(together.ask(at, set_data(3, "/n", b"", -1))), [(start + 1, 0)]);
+    let level = together.connect(learner, again);
+    assert_eq!(together.take(level).len(), 41);
+    // The start of an epoch is no txn: who comes back gets level by what it lacks alone.
+    together.start(old, Recovered { txns: gone, may_vote: true, ..Recovered::default() });
+    together.wait_for_service();
+    together.assert_level();
+}
+
+#[test]
 fn a_server_that_lost_its_disk_gets_the_whole_tree() {
     let mut together = Together::new();
     let server = together.learners()[0];
