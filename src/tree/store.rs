@@ -18,7 +18,7 @@ use super::names::{Key, Names};
 use super::node::{Node, NodeKind, Parts};
 use super::quota::Quotas;
 use super::slots::Slots;
-use crate::base::{Epoch, SessionId, Zxid};
+use crate::base::{SessionId, Zxid};
 use crate::proto::record::Shape;
 use crate::proto::{Acl, Stat, StatPersisted};
 
@@ -40,12 +40,14 @@ pub struct Tree {
     pub(super) quotas: Quotas,
     pub(super) zxid: Zxid,
     /// Where the epoch starts that this server leads or led last.
-    epoch_start: Zxid,
+    pub(super) epoch_start: Zxid,
     pub(super) digest: u64,
     pub(super) history: History,
     /// What the digest must be at a zxid that was not reached yet; until then txns' digests are not compared.
     pub(super) digest_due: Option<(Zxid, u64)>,
     pub(super) mismatch_count: u64,
+    /// By how much the last txn's digest was off; see `apply`.
+    pub(super) digest_off: u64,
     size_bytes: u64,
 }
 
@@ -113,6 +115,7 @@ impl Tree {
             epoch_start: Zxid::ZERO,
             digest: 0,
             history: History::default(),
+            digest_off: 0,
             digest_due: None,
             mismatch_count: 0,
             size_bytes: 0,
@@ -145,17 +148,6 @@ impl Tree {
     /// The last txn that is applied.
     pub fn zxid(&self) -> Zxid {
         self.zxid
-    }
-
-    /// What an answer that is no txn's tells as its zxid: the last txn's, and on a leader at least the start of its
-    /// epoch, as ZooKeeper's leader does (specification 3, section 3.5.3).
-    pub fn last_processed(&self) -> Zxid {
-        self.zxid.max(self.epoch_start)
-    }
-
-    /// This server leads from here on; the tree is the epoch's initial history. No txn, and in no snapshot.
-    pub fn begin_epoch(&mut self, epoch: Epoch) {
-        self.epoch_start = Zxid::new(epoch, 0);
     }
 
     /// Digest of the whole tree.

@@ -48,6 +48,34 @@ fn response(body: &TxnBody, tree: &mut Tree) -> Result<Response, i32> {
 }
 
 #[test]
+fn an_apache_leaders_digest_of_a_plain_node_with_a_containers_flags_is_known() {
+    let as_container = |path: &str, zxid: i64| {
+        let (mut plain, mut other) = (Tree::new(), Tree::new());
+        let of = |tree: &mut Tree, kind| {
+            tree.zxid = Zxid(zxid - 1);
+            tree.apply(&txn(zxid, create(path, kind)));
+            tree.digest()
+        };
+        of(&mut other, CreateKind::Container).wrapping_sub(of(&mut plain, PLAIN))
+    };
+    let mut tree = Tree::new();
+    let mut next = |body: TxnBody, off: u64| {
+        let zxid = tree.zxid().0 + 1;
+        let mut twin = Tree::from_body(tree.zxid(), tree.image().to_body(), None).expect("a tree");
+        twin.apply(&txn(zxid, body.clone()));
+        let digest = Some(twin.digest().wrapping_add(off));
+        tree.apply(&Txn { digest, ..txn(zxid, body) }).mismatch.is_some()
+    };
+    assert!(!next(create("/a", PLAIN), as_container("/a", 1)));
+    assert!(!next(set_data("/a", SetDataReason::Client), as_container("/a", 1)), "it was decided meanwhile");
+    assert!(!next(delete("/a"), 0));
+    assert!(next(delete("/b"), as_container("/a", 1)), "nothing of the kind is created");
+    let both = TxnBody::Multi(vec![create("/c", PLAIN), create("/d", PLAIN)]);
+    assert!(!next(both, as_container("/d", 5)));
+    assert!(next(create("/e", CreateKind::Container), 1));
+}
+
+#[test]
 fn the_observed_digest_after_a_create_is_reached() {
     let mut tree = Tree::new();
     let header = TxnHeader { zxid: Zxid(0x1_0000_0002), time: 0x1a2_04d1_361c, ..header(1) };
