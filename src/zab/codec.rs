@@ -130,9 +130,14 @@ impl Decoder {
         if count > IDENTITIES_MAX {
             return Err(DecodeError::Length { field: "authinfo", len: count as i64, max: IDENTITIES_MAX });
         }
+        let identities = at;
         for _ in 0..2 * count {
             let Some(len) = self.buffer_len(bytes, at, "identity")? else { return Ok(None) };
             at += 4 + len;
+            let (all, max) = (at - identities, self.limits.buffer_bytes_max);
+            if all > max {
+                return Err(DecodeError::Length { field: "identities", len: all as i64, max });
+            }
         }
         Ok(if bytes.len() < at { None } else { Some(at) })
     }
