@@ -14,8 +14,8 @@ use std::str::FromStr;
 use super::keys::{self, Kind};
 use super::raw::{Problem, RawConfig};
 use super::settings::{
-    Access, Admin, Changes, Config, ConnectionThrottle, Connections, IdentityFiles, Listen, LogFormat,
-    LogSettings, Mode, Serving, StorageSettings, Words,
+    Access, Admin, Changes, Config, Connections, IdentityFiles, Listen, LogFormat, LogSettings, Mode,
+    Serving, StorageSettings, Words,
 };
 use crate::base::{Compression, Millis};
 
@@ -70,6 +70,25 @@ pub fn check(raw: &RawConfig, found: &Found) -> Result<(Config, Vec<String>), Ve
     if checker.problems.is_empty() { Ok((config, checker.warnings)) } else { Err(checker.problems) }
 }
 
+/// What a configuration is in which nothing but this key is written, for what it says of that key; the error says why
+/// the value is refused.
+pub fn alone(key: &str, value: Option<&str>) -> Result<Config, String> {
+    let mut raw = RawConfig::default();
+    raw.set_default("dataDir", "none");
+    if let Some(value) = value {
+        raw.set(&format!("{key}={value}")).map_err(|problem| problem.to_string())?;
+    }
+    match check(&raw, &Found::default()) {
+        Ok((config, _)) => Ok(config),
+        Err(problems) => {
+            let of_key = |problem: &Problem| {
+                format!("{key}={}: expected {}", value.unwrap_or_default(), problem.expected)
+            };
+            Err(problems.iter().map(of_key).collect::<Vec<_>>().join("; "))
+        }
+    }
+}
+
 /// What is checked, and what was found so far.
 pub(super) struct Checker<'a> {
     /// What was written.
@@ -120,12 +139,6 @@ impl Checker<'_> {
                 default
             }
         }
-    }
-
-    /// The number of a key that has an older name too.
-    fn either(&mut self, key: &str, older: &str, default: u32) -> u32 {
-        let older = self.number(older, default, 0..=u32::MAX);
-        self.number(key, older, 0..=u32::MAX)
     }
 
     pub(super) fn millis(&mut self, key: &str, default: u64) -> Millis {
@@ -196,17 +209,10 @@ impl Checker<'_> {
             backlog: self.number("clientPortListenBacklog", -1, -1..=i32::MAX),
             frame_bytes_max: self.number("jute.maxbuffer", 0xf_ffff, 1..=i32::MAX.unsigned_abs()),
             sessionless_timeout: self.millis("nio.sessionlessCnxnTimeout", 10_000),
-            outstanding_max: self.number("globalOutstandingLimit", 1000, 1..=u32::MAX),
-            throttle: ConnectionThrottle {
-                tokens: self.either("connection_throttle_tokens", "connectionMaxTokens", 0),
-                fill_time: Millis(u64::from(self.either(
-                    "connection_throttle_fill_time",
-                    "connectionTokenFillTime",
-                    1,
-                ))),
-                fill_count: self.either("connection_throttle_fill_count", "connectionTokenFillCount", 1),
-            },
+            requests: self.request_limits(),
+            throttle: self.connection_throttle(),
             audit: self.flag("audit.enable").unwrap_or(false),
+            keep_alive: self.flag("clientTcpKeepAlive").unwrap_or(false),
             leader_serves: self.raw.value("leaderServes") != Some("no"),
         }
     }
@@ -227,6 +233,7 @@ impl Checker<'_> {
             trust_empty: self.flag("snapshot.trust.empty").unwrap_or(false),
             snapshot_compression: self.compression(),
             snapshot_every_txns: self.number("snapCount", 100_000, 0..=u32::MAX).max(2),
+            snapshot_every_bytes: self.kib("snapSizeLimitInKb", 4_194_304),
             preallocate_bytes: preallocate_kib * 1024,
             log_bytes_max: self.kib("txnLogSizeLimitInKb", -1),
             reserve_bytes: self.number("quorate.diskReserveInKb", 65_536, 0..=u64::MAX / 1024) * 1024,

@@ -12,15 +12,18 @@
 
 mod check;
 mod keys;
+mod limits;
 mod members;
 mod raw;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Found, check};
+pub use check::{Found, alone, check};
+pub use keys::plain_name;
 pub use raw::{Problem, RawConfig, Setting};
 pub use settings::{
     Access, Admin, Changes, Config, ConnectionThrottle, Connections, ElectionPort, EnsembleMode,
-    IdentityFiles, Listen, LogFormat, LogSettings, Mode, StorageSettings, Words,
+    IdentityFiles, Listen, LogFormat, LogSettings, Mode, RequestLimits, SessionWeights, Share,
+    StorageSettings, Words,
 };

@@ -75,12 +75,14 @@ pub struct Connections {
     pub frame_bytes_max: u32,
     /// `nio.sessionlessCnxnTimeout`: how long a connection may stay without a session. Default 10 s.
     pub sessionless_timeout: Millis,
-    /// `globalOutstandingLimit`: requests in progress above which no more are read. Default 1000.
-    pub outstanding_max: u32,
+    /// What all clients together may have in progress.
+    pub requests: RequestLimits,
     /// How many sessions may be asked for in a time.
     pub throttle: ConnectionThrottle,
     /// `audit.enable`: whether what clients change is told in the log. Default false.
     pub audit: bool,
+    /// `clientTcpKeepAlive`: whether the system looks after clients that are silent. Default false.
+    pub keep_alive: bool,
     /// `leaderServes`: whether clients are accepted while this server leads. Default yes.
     pub leader_serves: bool,
 }
@@ -94,6 +96,57 @@ pub struct ConnectionThrottle {
     pub fill_time: Millis,
     /// `connection_throttle_fill_count`: how many more. Default 1.
     pub fill_count: u32,
+    /// `connection_throttle_freeze_time`: how often the share of the requests that is refused by chance is adapted.
+    /// `None` (-1, the default) for none.
+    pub freeze_time: Option<Millis>,
+    /// `connection_throttle_drop_increase`: by how much that share grows while there is no token. Default 0.02.
+    pub drop_increase: Share,
+    /// `connection_throttle_drop_decrease`: by how much it shrinks once there are enough. Default 0.002.
+    pub drop_decrease: Share,
+    /// `connection_throttle_decrease_ratio`: the share of the tokens that may be in use then. Default 0.
+    pub decrease_ratio: Share,
+    /// Tokens for each kind of session; `None` (`connection_throttle_weight_enabled=false`, the default) for one each.
+    pub weights: Option<SessionWeights>,
+}
+
+/// How many tokens a session costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionWeights {
+    /// `connection_throttle_global_session_weight`: a new one that is replicated. Default 3.
+    pub global: u32,
+    /// `connection_throttle_renew_session_weight`: one that a client brings. Default 2.
+    pub renewed: u32,
+    /// `connection_throttle_local_session_weight`: a new one that is local. Default 1.
+    pub local: u32,
+}
+
+/// A share of a whole, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(pub u32);
+
+/// What all clients together may have in progress: requests that this server cannot answer at once by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// `globalOutstandingLimit`: with more in progress, nothing is read from a client that has one itself. Default 0 for
+    /// no limit (ZooKeeper: 1000): what one client may have in progress is limited in any case.
+    pub outstanding_max: u32,
+    /// `request_throttle_max_requests`: with as many in progress, further ones wait. Default 0 for no limit.
+    pub throttle_max: u32,
+    /// `request_throttle_stall_time`: how often it is looked whether they may go on. Default 100 ms.
+    pub stall: Millis,
+    /// `request_throttle_drop_stale`: whether the connection of one that got stale meanwhile is closed. Default true.
+    pub drop_stale: bool,
+    /// `request_stale_latency_check`: whether it is stale once it waited for a session timeout. Default false.
+    pub stale_by_latency: bool,
+    /// `request_stale_connection_check`: whether it is stale once its client is gone. Default true.
+    pub stale_by_connection: bool,
+    /// `throttled_op_wait_time`: one that waited longer is answered by THROTTLEDOP. `None` (0, the default) for never.
+    pub throttled_after: Option<Millis>,
+    /// `largeRequestThreshold`: a request of more bytes is large. `None` (-1, the default): none is.
+    pub large_threshold: Option<u32>,
+    /// `largeRequestMaxBytes`: the bytes of all large requests in progress; with more, the connection that brings another
+    /// is closed. Default 100 MiB.
+    pub large_bytes_max: u64,
 }
 
 /// Alone, or a member of an ensemble.
@@ -156,6 +209,9 @@ pub struct StorageSettings {
     pub snapshot_compression: Compression,
     /// `snapCount`: least number of txns between snapshots. Default 100,000, at least 2.
     pub snapshot_every_txns: u32,
+    /// `snapSizeLimitInKb`: a snapshot is due after so many bytes of txns, too. Default 4 GiB, `None` (0 or less) for no
+    /// such limit.
+    pub snapshot_every_bytes: Option<u64>,
     /// `preAllocSize`: by how much a log file grows ahead of what is written. Default 64 MiB.
     pub preallocate_bytes: u64,
     /// `txnLogSizeLimitInKb`: a log file longer than this is followed by another. `None` (0 or less, the default) for no

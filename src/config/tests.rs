@@ -174,16 +174,15 @@ fn a_wrong_id_or_client_port_is_refused() {
 
 #[test]
 fn odd_keys_are_warned_about_with_the_nearest_known_one() {
-    let text =
-        "dataDir=/d\nticktime=1\nzookeeper.maxCnxns=5\nsecureClientPort=2281\nsnapSizeLimitInKb=1\nfoo=1\n";
+    let text = "dataDir=/d\nticktime=1\nzookeeper.maxCnxns=5\nsecureClientPort=2281\nmaxResponseCacheSize=1\nfoo=1\n";
     let (config, warnings) = read(text, &found(None)).expect("odd keys are no problem");
     assert_eq!(config.connections.total_max, 5);
     let want = [
         "zoo.cfg:2: the key ticktime is unknown and has no effect; tickTime is known",
         "zoo.cfg:3: zookeeper.maxCnxns is read as maxCnxns; leave out zookeeper.",
         "zoo.cfg:6: the key foo is unknown and has no effect",
+        "zoo.cfg:5: maxResponseCacheSize is accepted and has no effect: replies are not kept for the next who asks",
         "zoo.cfg:4: secureClientPort has no effect: TLS and SASL are not supported yet, so it opens nothing",
-        "zoo.cfg:5: snapSizeLimitInKb is accepted and has no effect: snapshots are taken by the number of txns alone",
     ];
     assert_eq!(warnings, want);
 }

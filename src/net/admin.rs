@@ -231,7 +231,7 @@ async fn answer(desk: &Desk, port: Port, request: Request<Incoming>, from: IpAdd
             let Ok(order) = order else { return refusal(StatusCode::BAD_REQUEST, "the body is no JSON") };
             match path.as_str() {
                 "/v1/drain" => drain(desk, &order),
-                "/v1/config" => configure(desk, &order),
+                "/v1/config" => configure(desk, &order).await,
                 _ => transfer(desk, &order).await,
             }
         }
@@ -368,7 +368,7 @@ async fn transfer(desk: &Desk, order: &Value) -> Answer {
 }
 
 /// Changes settings, one after the other, up to the first that is refused.
-fn configure(desk: &Desk, order: &Value) -> Answer {
+async fn configure(desk: &Desk, order: &Value) -> Answer {
     let Some(clients) = desk.health.clients() else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "it is starting");
     };
@@ -377,7 +377,7 @@ fn configure(desk: &Desk, order: &Value) -> Answer {
     };
     for (key, value) in settings {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        if let Err(reason) = desk.live.set(&clients, key, &value) {
+        if let Err(reason) = desk.live.set(&clients, key, Some(&value)).await {
             return refusal(StatusCode::BAD_REQUEST, &reason);
         }
         info!(key, value, "a setting changes");
@@ -461,6 +461,7 @@ mod tests {
                 url: "/commands".to_owned(),
                 written: Vec::new(),
                 limits: crate::net::commands::guard::Limits::default(),
+                read_snapshot: |_| Err("no snapshot is read here".to_owned()),
             }),
             live: Live { set_level: |level| Err(format!("{level} is not asked for here")) },
             waits,

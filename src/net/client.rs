@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -24,11 +24,12 @@ use tracing::{debug, warn};
 
 use super::audit::Record;
 use super::clients::{Admitted, Clients};
+use super::frames::{Budget, Frames, Unfit};
+use super::gate::Part;
+use super::held::{Held, Holder, Stale};
 use super::talk::Latency;
 use super::words;
-use crate::base::wire::DecodeError;
 use crate::base::{Millis, SessionId};
-use crate::proto::frame;
 use crate::replica::conn::Conn;
 use crate::replica::event::{Ask, Closing, Event, ToClient};
 
@@ -37,8 +38,8 @@ const READ_BYTES_MIN: usize = 512;
 const READ_BYTES_MAX: usize = 16 << 10;
 /// How often it is looked whether a connection had no traffic and can do without memory for it.
 const WARM: Duration = Duration::from_secs(1);
-/// Frames that are taken before what they led to is written, at most.
-const FRAMES_AT_ONCE: usize = 64;
+/// What stands before a request's record: xid and operation code.
+const HEADER_BYTES: usize = 8;
 /// How long a client may take nothing of what is written.
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// How long the end of a connection may take.
@@ -98,6 +99,9 @@ pub(super) async fn run(mut stream: TcpStream, admitted: Admitted) {
         asked: VecDeque::new(),
         is_known: false,
         events: Vec::new(),
+        held: Held::default(),
+        part: Part::default(),
+        large_bytes: 0,
     };
     let end = tokio::select! {
         () = abort.cancelled() => Closing::Abrupt,
@@ -164,12 +168,20 @@ struct Session {
     is_known: bool,
     /// Events that the loop has not got yet.
     events: Vec<Event>,
+    /// Requests that wait since too many are in progress.
+    held: Held,
+    /// What it has in progress itself.
+    part: Part,
+    /// Bytes of its large requests in the loop.
+    large_bytes: u64,
 }
 
 /// A request that is in the loop.
 struct Asked {
     at: Instant,
     kind: Kind,
+    /// Its length if it is large, else 0.
+    large_bytes: u64,
     /// What the audit log is to say of it; `None` if nothing.
     audit: Option<Box<Record>>,
 }
@@ -215,7 +227,7 @@ impl Session {
         let mut may_have_frames = true;
         let mut cools = pin!(sleep(WARM));
         loop {
-            let wants_frames = self.conn.wants_frames() && !clients.is_quiet();
+            let wants_frames = self.wants_frames(&clients);
             if may_have_frames && wants_frames {
                 match self.take_frames(&clients) {
                     Ok(more) => may_have_frames = more,
@@ -231,17 +243,19 @@ impl Session {
             if let Some(closing) = self.conn.closing() {
                 return closing;
             }
-            let wants_frames = self.conn.wants_frames() && !clients.is_quiet();
+            let wants_frames = self.wants_frames(&clients);
             if may_have_frames && wants_frames {
                 if entry.mailbox.take_now(&mut batch) {
                     self.take_told(&mut batch, &clients);
                 }
                 continue;
             }
-            let deadline = self.conn.deadline();
+            let deadline = self.conn.deadline().map(|at| after(at, (clients.shared.clock)()));
+            let look = (!self.held.is_empty()).then(|| clients.gate.stall());
+            let pause = [deadline, look].into_iter().flatten().min();
             let wait = async {
-                match deadline {
-                    Some(at) => sleep(after(at, (clients.shared.clock)())).await,
+                match pause {
+                    Some(pause) => sleep(pause).await,
                     None => std::future::pending().await,
                 }
             };
@@ -264,6 +278,14 @@ impl Session {
             self.take_told(&mut batch, &clients);
             may_have_frames |= !self.bytes.is_empty();
         }
+    }
+
+    /// Whether more may be read from its socket.
+    fn wants_frames(&self, clients: &Clients) -> bool {
+        self.conn.wants_frames()
+            && !clients.is_quiet()
+            && self.held.is_empty()
+            && !clients.gate.is_full_for(self.asked.len())
     }
 
     /// Takes note of what was read; `false` if the client is gone.
@@ -303,11 +325,12 @@ impl Session {
     }
 
     /// Takes frames; tells whether there may be more.
-    fn take_frames(&mut self, clients: &Clients) -> Result<bool, DecodeError> {
+    fn take_frames(&mut self, clients: &Clients) -> Result<bool, Unfit> {
         let now = (clients.shared.clock)();
         let began = Instant::now();
         let frame_bytes_max = clients.shared.limits.frame_bytes_max;
-        let mut frames = Frames { bytes: &mut self.bytes, frame_bytes_max, count: 0, end: None };
+        let budget = Budget { gate: &clients.gate, part: &mut self.part, stats: &clients.shared.stats };
+        let mut frames = Frames::new(&mut self.bytes, frame_bytes_max, budget);
         self.conn.on_frames(now, &mut frames);
         let (count, more) = (frames.count as u64, frames.end.is_none());
         if let Some(Err(error)) = frames.end {
@@ -359,6 +382,7 @@ impl Session {
             replies += reply.count as u64;
             for frame in reply.each() {
                 if let Some(asked) = self.asked.pop_front() {
+                    self.large_bytes -= asked.large_bytes;
                     if let Some(record) = asked.audit {
                         record.tell(frame);
                     }
@@ -378,6 +402,8 @@ impl Session {
         stats.packets_sent.add(replies);
         self.admitted.entry.sent.fetch_add(replies, Relaxed);
         self.note(now, latency);
+        clients.gate.count(&mut self.part, self.asked.len());
+        clients.gate.give_back(&mut self.part, self.large_bytes);
         self.admitted.entry.queued.store(u32::try_from(self.asked.len()).unwrap_or(u32::MAX), Relaxed);
     }
 
@@ -389,6 +415,11 @@ impl Session {
     /// Hands events to the loop and bytes to the client.
     async fn flush(&mut self, clients: &Clients) -> Result<(), Closing> {
         self.events.extend(self.conn.take_events());
+        if clients.gate.throttles() || !self.held.is_empty() {
+            let from = Holder { id: self.admitted.id, granted: self.conn.granted(), stream: &self.stream };
+            let may_go = self.held.sift(&mut self.events, (&self.part, self.asked.len()), from, clients);
+            may_go.await.map_err(|Stale| Closing::Abrupt)?;
+        }
         if !self.events.is_empty() {
             clients.mark_queue();
         }
@@ -396,7 +427,7 @@ impl Session {
         for event in self.events.drain(..) {
             match &event {
                 Event::ClientUp(_, request) => {
-                    if !clients.may_connect() {
+                    if !clients.may_connect(request.session) {
                         clients.shared.stats.connections_rejected.add(1);
                         return Err(Closing::Abrupt);
                     }
@@ -409,13 +440,18 @@ impl Session {
                         Ask::Write { .. } | Ask::Broken { .. } => Kind::Update,
                         Ask::Sync(_) | Ask::Local(_) => Kind::Read,
                     };
-                    let audit = match (clients.shared.limits.audit, self.conn.granted()) {
+                    let large_bytes = match &request.ask {
+                        Ask::Write { body, .. } => clients.gate.large_part(HEADER_BYTES + body.len()),
+                        Ask::Broken { .. } | Ask::Sync(_) | Ask::Local(_) => 0,
+                    };
+                    self.large_bytes += large_bytes;
+                    let audit = match (clients.is_audited(), self.conn.granted()) {
                         (true, Some(granted)) => {
                             Record::of(granted.session, self.admitted.entry.from.ip(), request).map(Box::new)
                         }
                         (_, _) => None,
                     };
-                    self.asked.push_back(Asked { at, kind, audit });
+                    self.asked.push_back(Asked { at, kind, large_bytes, audit });
                 }
                 _ => {}
             }
@@ -423,6 +459,8 @@ impl Session {
                 return Err(Closing::Abrupt);
             }
         }
+        clients.gate.count(&mut self.part, self.asked.len());
+        clients.gate.give_back(&mut self.part, self.large_bytes);
         let bytes = self.conn.take_bytes();
         if bytes.is_empty() {
             return Ok(());
@@ -442,40 +480,13 @@ impl Session {
     /// Tells the loop that the client is gone, if it has heard of it.
     async fn tell_gone(&mut self) {
         let clients = Arc::clone(&self.admitted.clients);
+        clients.gate.leave(&mut self.part);
         self.conn.on_gone((clients.shared.clock)());
         for event in self.conn.take_events() {
             if self.is_known {
                 drop(clients.shared.inbox.send(event).await);
             }
         }
-    }
-}
-
-/// Whole frames out of what was read, up to [`FRAMES_AT_ONCE`].
-struct Frames<'a> {
-    bytes: &'a mut BytesMut,
-    frame_bytes_max: u32,
-    count: usize,
-    /// Why there are no more; `None` if there may be.
-    end: Option<Result<(), DecodeError>>,
-}
-
-impl Iterator for Frames<'_> {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.count == FRAMES_AT_ONCE || self.end.is_some() {
-            return None;
-        }
-        match frame::split(self.bytes, self.frame_bytes_max) {
-            Ok(Some(frame)) => {
-                self.count += 1;
-                return Some(frame);
-            }
-            Ok(None) => self.end = Some(Ok(())),
-            Err(error) => self.end = Some(Err(error)),
-        }
-        None
     }
 }
 

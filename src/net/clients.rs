@@ -24,13 +24,14 @@ use tracing::{debug, warn};
 
 use super::client;
 use super::facts::Asker;
+use super::gate::Gate;
 use super::mailbox::{Mailbox, TooFull, Wake};
 use super::stats::Stats;
 use super::talk::Talk;
-use super::throttle::Bucket;
+use super::throttle::{Bucket, Wanted};
 use super::words::Lexicon;
-use crate::base::{ConnId, Millis, Now, Zxid};
-use crate::config::Connections;
+use crate::base::{ConnId, Millis, Now, SessionId, Zxid};
+use crate::config::{ConnectionThrottle, Connections};
 use crate::replica::conn::Service;
 use crate::replica::event::{Closing, Event, ToClient};
 
@@ -44,6 +45,10 @@ const TRACE_MASK: i64 = 306;
 pub struct Shared {
     /// Limits.
     pub limits: Connections,
+    /// What kind of session a client gets that has none.
+    pub new_sessions: Wanted,
+    /// `fsync.warningthresholdms`, in ms, which may change.
+    pub slow_sync: Arc<AtomicU64>,
     /// Tree, watches and settings.
     pub service: Arc<Service>,
     /// The loop.
@@ -76,6 +81,10 @@ pub struct Clients {
     per_address_max: AtomicU32,
     total_max: AtomicU32,
     throttle: Bucket,
+    /// What all of them may have in progress.
+    pub(super) gate: Gate,
+    /// `audit.enable`, which may change.
+    is_audited: AtomicBool,
     born: Instant,
     /// When the first event since the loop last looked was given to it, in microseconds since `born`; 0 for none.
     queue_mark: AtomicU64,
@@ -118,7 +127,9 @@ impl Clients {
         Arc::new(Clients {
             per_address_max: AtomicU32::new(shared.limits.per_address_max),
             total_max: AtomicU32::new(shared.limits.total_max),
-            throttle: Bucket::new(shared.limits.throttle, (shared.clock)()),
+            throttle: Bucket::new(shared.limits.throttle, (shared.clock)(), (shared.clock)().0),
+            gate: Gate::new(shared.limits.requests),
+            is_audited: AtomicBool::new(shared.limits.audit),
             shared,
             is_serving: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
@@ -201,9 +212,45 @@ impl Clients {
         self.total_max.store(max, Relaxed);
     }
 
+    /// Changes how many sessions may be asked for.
+    pub fn set_throttle(&self, throttle: ConnectionThrottle) {
+        self.throttle.set(throttle);
+    }
+
+    /// How many sessions may be asked for.
+    pub fn throttle(&self) -> ConnectionThrottle {
+        self.throttle.settings()
+    }
+
+    /// The share of the connect requests that is refused by chance, from 0 to 1.
+    pub(super) fn drop_probability(&self) -> f64 {
+        self.throttle.dropped()
+    }
+
+    /// What all clients together may have in progress.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Tells the audit log what clients change from here on, or not, as these settings say.
+    pub fn audit_as(&self, settings: &Connections) {
+        self.is_audited.store(settings.audit, Relaxed);
+    }
+
+    /// Whether the audit log is told what clients change.
+    pub fn is_audited(&self) -> bool {
+        self.is_audited.load(Relaxed)
+    }
+
     /// Whether one more client may ask for a session.
-    pub(super) fn may_connect(&self) -> bool {
-        self.throttle.take((self.shared.clock)())
+    pub(super) fn may_connect(&self, session: SessionId) -> bool {
+        let wanted = match session {
+            SessionId::NONE => self.shared.new_sessions,
+            _ => Wanted::Renewed,
+        };
+        let may = self.throttle.take((self.shared.clock)(), wanted);
+        self.shared.stats.token_deficit.observe(self.throttle.deficit());
+        may
     }
 
     /// Something is given to the loop.
@@ -277,6 +324,13 @@ impl Clients {
     /// Replaces that mask.
     pub fn set_trace_mask(&self, mask: i64) {
         self.trace_mask.store(mask, Relaxed);
+    }
+
+    /// Begins to count anew what is told of the whole server.
+    pub fn reset_stats(&self) {
+        self.shared.stats.reset();
+        self.shared.service.meters.reset();
+        self.shared.service.watches.meters().reset();
     }
 
     /// Begins to count anew on every connection.

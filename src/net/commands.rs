@@ -16,7 +16,7 @@ pub mod guard;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -25,6 +25,7 @@ use self::guard::Limits;
 use super::clients::Clients;
 use super::facts::Facts;
 use super::payload::{Answer, Payload};
+use crate::base::Zxid;
 
 /// What is said while the server does not serve.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
@@ -73,7 +74,12 @@ pub struct Commands {
     pub written: Vec<(String, String)>,
     /// What may be asked how often.
     pub limits: Limits,
+    /// Reads the file that `restore` is given.
+    pub read_snapshot: ReadSnapshot,
 }
+
+/// From the bytes of a snapshot file to the last txn in it and its body; the error says what is wrong with it.
+pub type ReadSnapshot = fn(&Bytes) -> Result<(Zxid, Bytes), String>;
 
 /// A request for a command.
 pub struct Asked<'a> {
@@ -175,7 +181,7 @@ impl Commands {
             "observers" => answers::observers(facts),
             "server_stats" => answers::server_stats(facts, clients),
             "stat_reset" => {
-                clients.shared.stats.reset();
+                clients.reset_stats();
                 answers::nothing()
             }
             "stats" => answers::stats(facts, clients),
@@ -234,7 +240,12 @@ mod tests {
     use super::*;
 
     fn commands(url: &str) -> Commands {
-        Commands { url: url.to_owned(), written: Vec::new(), limits: Limits::default() }
+        Commands {
+            url: url.to_owned(),
+            written: Vec::new(),
+            limits: Limits::default(),
+            read_snapshot: |_| Err("no snapshot is read here".to_owned()),
+        }
     }
 
     #[test]

@@ -10,23 +10,34 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::base::Address;
 
-/// Connects to the first address of a name that accepts.
-pub async fn connect(to: &Address, deadline: Duration) -> io::Result<TcpStream> {
-    let late =
-        || io::Error::new(io::ErrorKind::TimedOut, format!("{to} does not accept within {deadline:?}"));
-    timeout(deadline, connect_any(to)).await.unwrap_or_else(|_| Err(late()))
+/// Whether the system looks after a connection that is silent (`SO_KEEPALIVE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// It does.
+    On,
+    /// It does not.
+    Off,
 }
 
-async fn connect_any(to: &Address) -> io::Result<TcpStream> {
+/// Connects to the first address of a name that accepts.
+pub async fn connect(to: &Address, deadline: Duration, keep_alive: KeepAlive) -> io::Result<TcpStream> {
+    let late =
+        || io::Error::new(io::ErrorKind::TimedOut, format!("{to} does not accept within {deadline:?}"));
+    timeout(deadline, connect_any(to, keep_alive)).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn connect_any(to: &Address, keep_alive: KeepAlive) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();
     for address in lookup_host((to.host.as_str(), to.port)).await? {
-        attempts.spawn(TcpStream::connect(address));
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_keepalive(keep_alive == KeepAlive::On)?;
+        attempts.spawn(socket.connect(address));
     }
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{} has no address", to.host));
     while let Some(attempt) = attempts.join_next().await {

@@ -12,10 +12,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::base::{Ensemble, Epochs, Millis, Room, ServerId, SessionId, Zxid};
+use crate::replica::LiveSetting;
 use crate::tree::NamespaceQuotas;
 use crate::zab::effects::Status;
 
@@ -124,8 +126,23 @@ pub enum Question {
     Snapshot(oneshot::Sender<Result<Written, String>>),
     /// When which sessions expire; `None` where another server's clock decides.
     Expiries(oneshot::Sender<Option<Expiries>>),
+    /// To take the tree of a snapshot: the last txn in it, and its body. The answer is the zxid that it got.
+    Restore(Zxid, Bytes, oneshot::Sender<Result<Zxid, String>>),
+    /// To change a setting.
+    Change(Change, oneshot::Sender<Result<(), String>>),
     /// To hand leadership over to this voter; `None` for the one that is most level.
     Transfer(Option<ServerId>, oneshot::Sender<Result<ServerId, String>>),
+}
+
+/// A setting of the loop that changes while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// One of the replica's.
+    Replica(LiveSetting),
+    /// `autopurge.purgeInterval`; `None` for never.
+    PurgeEvery(Option<Millis>),
+    /// `autopurge.snapRetainCount`.
+    SnapshotsKept(u32),
 }
 
 /// Asks the loop.
@@ -159,6 +176,20 @@ impl Asker {
         let (answer, answered) = oneshot::channel();
         self.questions.try_send(Question::Expiries(answer)).ok()?;
         timeout(ANSWER_WAIT, answered).await.ok()?.ok()?
+    }
+
+    /// Takes the tree of a snapshot, and answers once it is durable; `None` if the loop does not answer.
+    pub async fn restore(&self, last: Zxid, body: Bytes) -> Option<Result<Zxid, String>> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.try_send(Question::Restore(last, body, answer)).ok()?;
+        timeout(SNAPSHOT_WAIT, answered).await.ok()?.ok()
+    }
+
+    /// Changes a setting; `None` if the loop does not answer.
+    pub async fn change(&self, change: Change) -> Option<Result<(), String>> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.try_send(Question::Change(change, answer)).ok()?;
+        timeout(ANSWER_WAIT, answered).await.ok()?.ok()
     }
 
     /// Hands leadership over, and tells who leads then; `None` if the loop does not answer.

@@ -127,6 +127,7 @@ pub fn of_server(facts: &Facts, clients: &Clients) -> Vec<Metric> {
         gauge("non_mtls_remote_conn_count", remote as u64),
         gauge("non_mtls_local_conn_count", local as u64),
         gauge("outstanding_tls_handshake", 0), // there is no TLS
+        Metric { name: "connection_drop_probability", value: Value::Float(clients.drop_probability()) },
         counter("request_commit_queued", &meters.applied),
         counter("stale_sessions_expired", &meters.sessions_expired),
         counter("watch_bytes", &fired.bytes),
@@ -189,7 +190,6 @@ fn gauges(facts: &Facts, stats: &Stats, connections: usize, descriptors: Descrip
         gauge("disk_room", facts.room as u64), // 0 for everything, 1 not for clients' writes, 2 not for sessions
         gauge("open_file_descriptor_count", descriptors.open),
         gauge("max_file_descriptor_count", descriptors.max),
-        Metric { name: "connection_drop_probability", value: Value::Float(0.0) },
         size("last_client_response_size", last_size),
         size("min_client_response_size", min_size),
         size("max_client_response_size", max_size),

@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 mod link;
 
 use self::link::{Link, Outgoing, Waiting, read, weight, write};
-use super::dial;
+use super::dial::{self, KeepAlive};
 use crate::base::{Address, Ensemble, LinkId, ServerId};
 use crate::replica::event::Event;
 use crate::tree::Image;
@@ -245,7 +245,7 @@ async fn dial_leader(to: ServerId, address: Option<Address>, shared: Arc<Shared>
     };
     for attempt in 1..=DIAL_TRIES {
         let left = deadline.saturating_duration_since(Instant::now());
-        match dial::connect(&address, left).await {
+        match dial::connect(&address, left, KeepAlive::Off).await {
             Ok(stream) => {
                 open(stream, Some(to), shared).await;
                 return;

@@ -128,10 +128,26 @@ named {
     leader_unavailable_time: Basic = "leader_unavailable_time",
     /// How late ticks of the loop came: its stalls, where ZooKeeper tells of those of its JVM.
     pauses: Advanced = "jvm_pause_time_ms",
+    /// Looks at whether a request that waits for others may go on.
+    throttle_waits: Counter = "request_throttle_wait_count",
+    /// How long such requests waited.
+    throttle_time: Advanced = "request_throttle_queue_time_ms",
+    /// Requests that waited so long that they are not done.
+    throttled_ops: Counter = "throttled_ops",
+    /// Requests that are done although they waited for longer than their session's timeout.
+    stale: Counter = "stale_requests",
+    /// Requests that were not done since their client is gone, or waited too long.
+    stale_dropped: Counter = "stale_requests_dropped",
+    /// Large requests for which there was no room.
+    large_rejected: Counter = "large_requests_rejected",
+    /// Tokens in use, seen at each connect request.
+    token_deficit: Basic = "connection_token_deficit",
     /// Snapshots that were asked for and could not be written.
     snapshot_errors: Counter = "snapshot_error_count",
     /// Snapshots that were asked for too early.
     snapshots_limited: Counter = "snapshot_rate_limited_count",
+    /// Time of a restore, from the request's head until the tree is durable.
+    restore_time: Basic = "restore_time",
     /// Restores that failed.
     restore_errors: Counter = "restore_error_count",
     /// Restores that were asked for too early.

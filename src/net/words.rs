@@ -12,6 +12,7 @@ mod date;
 mod listing;
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use listing::Form;
 
@@ -39,9 +40,9 @@ const KNOWN: &[&str] = &[
 const TELNET_INTERRUPT: ([u8; 4], &str) = ([0xff, 0xf4, 0xff, 0xfd], "telnet close");
 
 /// Which words are answered, and what the configuration has to say.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Lexicon {
-    allowed: Words,
+    allowed: Mutex<Words>,
     /// The first lines of `conf`.
     conf: String,
     /// The lines of `conf` about the ensemble; `None` alone.
@@ -86,7 +87,17 @@ impl Lexicon {
             "client_port_listen_backlog": config.connections.backlog,
         });
         let conf = format!("clientPort={port}\nsecureClientPort=-1\n\0{conf}");
-        Lexicon { allowed: config.words.clone(), conf, conf_ensemble, configuration, dirs }
+        let allowed = Mutex::new(config.words.clone());
+        Lexicon { allowed, conf, conf_ensemble, configuration, dirs }
+    }
+
+    /// Answers these words from here on.
+    pub fn allow(&self, words: Words) {
+        *self.allowed.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
+    fn allows(&self, word: &str) -> bool {
+        self.allowed.lock().unwrap_or_else(PoisonError::into_inner).allow(word)
     }
 
     /// What the command `configuration` says.
@@ -138,7 +149,7 @@ pub fn argument_bytes(word: &str) -> usize {
 /// The answer to a word, and to the bytes behind it.
 pub async fn answer(word: &'static str, argument: &[u8], clients: &Clients) -> String {
     let shared = &clients.shared;
-    if !shared.lexicon.allowed.allow(word) {
+    if !shared.lexicon.allows(word) {
         return format!("{word} is not executed because it is not in the whitelist.\n");
     }
     match word {
@@ -177,7 +188,7 @@ pub async fn answer(word: &'static str, argument: &[u8], clients: &Clients) -> S
         "isro" => if facts.is_read_only { "ro" } else { "rw" }.to_owned(),
         "mntr" => mntr(&facts, clients),
         "srst" => {
-            shared.stats.reset();
+            clients.reset_stats();
             "Server stats reset.\n".to_owned()
         }
         "stat" => {

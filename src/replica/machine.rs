@@ -55,7 +55,7 @@ pub struct Replica {
     pub(super) syncs: VecDeque<ConnId>,
     /// Writes that were refused for a quota, by its top-level node.
     pub(super) quota_refusals: BTreeMap<String, u64>,
-    snapshots: Snapshots,
+    pub(super) snapshots: Snapshots,
     /// The tree of the snapshot that just came, until the agreement says whether it is wanted.
     arrived: Option<Tree>,
     distrust: Distrust,
@@ -120,7 +120,10 @@ impl Replica {
         if !current.members.is_empty() {
             tree.set_config(&current.to_string(), current.version, now.wall_ms);
         }
-        let ids = SessionIds::new(settings.zab.id, now.wall_ms, seed);
+        // Where the clock went back, sessions that are long gone are not to come back as others.
+        let newest = recovered.txns.last().and_then(|(_, txn)| Txn::decode(txn.clone()).ok());
+        let newest = newest.map_or(0, |txn| txn.header.time);
+        let ids = SessionIds::new(settings.zab.id, now.wall_ms.max(newest), seed);
         let is_alone = settings.ensemble.members.is_empty();
         let rule = if is_alone { LocalRule::Replicated } else { settings.local_sessions };
         let locals = LocalSessions::new(settings.zab.id, settings.zab.tick, rule);
@@ -138,7 +141,7 @@ impl Replica {
             meters: Meters::default(),
         });
         Ok(Replica {
-            snapshots: Snapshots::new(settings.snap_count, seed),
+            snapshots: Snapshots::new(settings.snapshots, seed),
             rules: settings.rules(),
             settings,
             zab,
@@ -176,6 +179,7 @@ impl Replica {
         self.resume(now);
         self.pump(now);
         self.arrived = None;
+        self.end_restore(now);
         self.end_handover();
         self.fx.drain(..)
     }
@@ -260,7 +264,7 @@ impl Replica {
     }
 
     /// Performs what the agreement asks for, until it asks for nothing.
-    fn pump(&mut self, now: Now) {
+    pub(super) fn pump(&mut self, now: Now) {
         while let Some(effect) = self.zab.pop_effect() {
             match effect {
                 effects::Effect::Write(seq, write) => self.fx.push(Effect::Write(seq, write)),
@@ -428,7 +432,7 @@ impl Replica {
         }
         self.complete(origin, &txn, &applied);
         self.end_closed(origin, &applied);
-        if self.snapshots.is_due_after_txn() {
+        if self.snapshots.is_due_after_txn(proposal.txn.len()) {
             self.fx.push(Effect::TakeSnapshot(self.service.tree.read(Tree::image)));
         }
         if let Some(mismatch) = applied.mismatch {

@@ -21,3 +21,12 @@ pub struct Meters {
     /// From the leader's time of a txn until it was applied here, in ms; both clocks are wall clocks.
     pub propagation: Summary,
 }
+
+impl Meters {
+    /// Begins to count anew, but for what ZooKeeper never resets: refused credentials.
+    pub fn reset(&self) {
+        self.sessions_expired.reset();
+        self.applied.reset();
+        self.propagation.reset();
+    }
+}

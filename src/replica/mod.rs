@@ -21,6 +21,7 @@ pub mod meters;
 pub mod prepare;
 pub mod read;
 mod reap;
+mod restore;
 mod serve;
 pub mod settings;
 mod snapshots;
@@ -29,7 +30,9 @@ pub use conn::{ClientSettings, Conn, Service};
 pub use event::{Closing, Effect, Event, ToClient};
 pub use inspect::{Glance, Inspect};
 pub use machine::Replica;
-pub use settings::{Reaping, RecoverError, Settings};
+pub use restore::RestoreError;
+pub use settings::{LiveSetting, Reaping, RecoverError, Settings};
+pub use snapshots::Rhythm;
 
 #[cfg(test)]
 mod tests;

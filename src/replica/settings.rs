@@ -5,10 +5,12 @@
 //! Not here: the text of a `zoo.cfg` and its defaults (`config`).
 //!
 //! Always true:
-//! * nothing here changes while a server runs.
+//! * nothing here changes while a server runs, but for what [`LiveSetting`] names.
 
 use super::conn::ClientSettings;
+use super::machine::Replica;
 use super::prepare::{Rules, Switch};
+use super::snapshots::Rhythm;
 use crate::base::ensemble::EnsembleError;
 use crate::base::wire::DecodeError;
 use crate::base::{Ensemble, Millis, Zxid};
@@ -35,8 +37,8 @@ pub struct Settings {
     pub ttl_nodes: Switch,
     /// `enforceQuota`: whether writes beyond the hard limit of a quota are refused, and those beyond a soft one told.
     pub quotas: Switch,
-    /// `snapCount`: at most so many txns go into the log between two snapshots. ZooKeeper: 100,000.
-    pub snap_count: u64,
+    /// How much goes into the log between two snapshots.
+    pub snapshots: Rhythm,
     /// How containers and nodes with a time to live end.
     pub reaping: Reaping,
 }
@@ -53,6 +55,19 @@ pub struct Reaping {
     pub unused_after: Option<Millis>,
 }
 
+/// A setting that changes while a server runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveSetting {
+    /// `snapCount`.
+    SnapshotTxns(u64),
+    /// `snapSizeLimitInKb`; `None` for no limit.
+    SnapshotBytes(Option<u64>),
+    /// `minSessionTimeout`; `None` for two ticks. Sessions keep what was agreed with their clients.
+    SessionTimeoutMin(Option<Millis>),
+    /// `maxSessionTimeout`; `None` for twenty ticks.
+    SessionTimeoutMax(Option<Millis>),
+}
+
 impl Settings {
     /// The switches that decide what is allowed.
     pub(super) fn rules(&self) -> Rules {
@@ -62,6 +77,35 @@ impl Settings {
             ttl_nodes: self.ttl_nodes,
             quotas: self.quotas,
         }
+    }
+}
+
+impl Replica {
+    /// Changes a setting; the error says why not.
+    pub fn set(&mut self, setting: LiveSetting) -> Result<(), String> {
+        let rhythm = self.snapshots.rhythm();
+        let (tick, timeouts) = (self.settings.zab.tick, self.settings.timeouts);
+        let ticks = |timeout: Option<Millis>, ticks| timeout.unwrap_or(Millis(tick.0 * ticks));
+        let timeouts = match setting {
+            LiveSetting::SnapshotTxns(txns) => {
+                self.snapshots.set_rhythm(Rhythm { txns, ..rhythm });
+                timeouts
+            }
+            LiveSetting::SnapshotBytes(bytes) => {
+                self.snapshots.set_rhythm(Rhythm { bytes, ..rhythm });
+                timeouts
+            }
+            LiveSetting::SessionTimeoutMin(min) => TimeoutLimits { min: ticks(min, 2), ..timeouts },
+            LiveSetting::SessionTimeoutMax(max) => TimeoutLimits { max: ticks(max, 20), ..timeouts },
+        };
+        if timeouts.min > timeouts.max {
+            return Err(format!(
+                "the least session timeout, {}, would be above the longest, {}",
+                timeouts.min, timeouts.max
+            ));
+        }
+        self.settings.timeouts = timeouts;
+        Ok(())
     }
 }
 

@@ -358,6 +358,11 @@ impl Edge {
         });
     }
 
+    /// Keeps so many snapshots from here on.
+    pub fn set_snapshots_kept(&mut self, count: u32) {
+        self.settings.snapshots_kept = count;
+    }
+
     /// Removes old snapshots and logs, beside the loop.
     pub fn purge(&self) {
         let (snapshots, kept) = (self.snapshots.clone(), self.settings.snapshots_kept as usize);

@@ -10,12 +10,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::ServerArgs;
 use super::exit::Failure;
+use crate::base::Zxid;
 use crate::config::{Access, Admin, Config, Found, Problem, RawConfig, check};
 use crate::net::admin::Waits;
 use crate::net::commands::Commands;
 use crate::net::commands::guard::{Limits, May};
+use crate::storage::inspect::read_snapshot_bytes;
 use crate::tree::acl;
 
 /// What was read.
@@ -48,6 +52,7 @@ impl Loaded {
             url: admin.map_or_else(|| "/commands".to_owned(), |admin| admin.command_url.clone()),
             written: self.written.clone(),
             limits: admin.map_or_else(Limits::default, limits),
+            read_snapshot,
         }
     }
 
@@ -58,6 +63,13 @@ impl Loaded {
         let idle = admin.idle_timeout.as_duration();
         Waits { head: idle, body: idle, ..default }
     }
+}
+
+/// The last txn in a snapshot file, and its body.
+fn read_snapshot(content: &Bytes) -> Result<(Zxid, Bytes), String> {
+    let (summary, body) = read_snapshot_bytes(content)?;
+    let last = summary.last_processed.max(summary.digest.map(|(zxid, _)| zxid));
+    Ok((last.ok_or("it does not say up to which txn it reaches")?, body))
 }
 
 /// Reads the configuration that the arguments name.

@@ -20,8 +20,9 @@ use tracing::{info, warn};
 
 use super::exit::{Failure, PortKind};
 use crate::base::{Address, Ensemble, ServerId};
-use crate::config::{Config, EnsembleMode, Listen, Mode};
+use crate::config::{Config, EnsembleMode, Listen, Mode, Problem};
 use crate::net::clients::Clients;
+use crate::net::dial::KeepAlive;
 use crate::net::election::Election;
 use crate::net::quorum::Quorum;
 
@@ -46,6 +47,21 @@ struct Peers {
     election: Arc<Election>,
     quorum_at: Option<(Address, CancellationToken)>,
     election_at: Option<Address>,
+}
+
+/// How a port is listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// Connections that may wait to be accepted.
+    pub backlog: u32,
+    /// Whether the system looks after those that were accepted and are silent.
+    pub keep_alive: KeepAlive,
+}
+
+impl Default for Manner {
+    fn default() -> Manner {
+        Manner { backlog: BACKLOG, keep_alive: KeepAlive::Off }
+    }
 }
 
 /// What a port belongs to.
@@ -84,7 +100,7 @@ impl Ports {
                 (Mode::Ensemble(mode), PortKind::Quorum | PortKind::Election) => mode.election.bind_tries,
                 (_, _) => 1,
             };
-            let listener = listen_patiently(kind, &at, self.backlog(kind), tries).await;
+            let listener = listen_patiently(kind, &at, self.manner(kind), tries).await;
             let listener = listener.map_err(|source| Failure::Port { kind, at: at.clone(), source })?;
             info!(%kind, %at, "listening");
             let stop = self.note(kind, at);
@@ -101,11 +117,11 @@ impl Ports {
             }
             info!(%kind, %at, "the port moves");
             let old = self.stop_of(kind);
-            let backlog = self.backlog(kind);
+            let manner = self.manner(kind);
             let new = self.note(kind, at.clone());
             self.tasks.spawn(async move {
                 let listener = loop {
-                    match listen(&at, backlog).await {
+                    match listen(&at, manner).await {
                         Ok(listener) => break listener,
                         Err(error) => warn!(%kind, %at, %error, "the port cannot move yet"),
                     }
@@ -178,11 +194,18 @@ impl Ports {
         stop
     }
 
-    fn backlog(&self, kind: PortKind) -> u32 {
-        match kind {
-            PortKind::Client => u32::try_from(self.config.connections.backlog).unwrap_or(BACKLOG),
-            PortKind::Quorum | PortKind::Election | PortKind::Admin | PortKind::Metrics => BACKLOG,
-        }
+    fn manner(&self, kind: PortKind) -> Manner {
+        let connections = &self.config.connections;
+        let (backlog, is_kept_alive) = match (kind, &self.config.mode) {
+            (PortKind::Client, _) => {
+                (u32::try_from(connections.backlog).unwrap_or(BACKLOG), connections.keep_alive)
+            }
+            (PortKind::Election, Mode::Ensemble(mode)) => (BACKLOG, mode.election.keep_alive),
+            (PortKind::Quorum | PortKind::Election | PortKind::Admin | PortKind::Metrics, _) => {
+                (BACKLOG, false)
+            }
+        };
+        Manner { backlog, keep_alive: if is_kept_alive { KeepAlive::On } else { KeepAlive::Off } }
     }
 }
 
@@ -203,10 +226,15 @@ async fn hand_over(
     }
 }
 
-async fn listen_patiently(kind: PortKind, at: &Address, backlog: u32, tries: u32) -> io::Result<TcpListener> {
+async fn listen_patiently(
+    kind: PortKind,
+    at: &Address,
+    manner: Manner,
+    tries: u32,
+) -> io::Result<TcpListener> {
     let mut left = tries;
     loop {
-        let error = match listen(at, backlog).await {
+        let error = match listen(at, manner).await {
             Ok(listener) => return Ok(listener),
             Err(error) => error,
         };
@@ -220,7 +248,7 @@ async fn listen_patiently(kind: PortKind, at: &Address, backlog: u32, tries: u32
 }
 
 /// Listens on the first address of a name that can be bound.
-pub async fn listen(at: &Address, backlog: u32) -> io::Result<TcpListener> {
+pub async fn listen(at: &Address, manner: Manner) -> io::Result<TcpListener> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{} has no address", at.host));
     let mut hosts = vec![at.host.as_str()];
     if at.host == ANY {
@@ -231,8 +259,10 @@ pub async fn listen(at: &Address, backlog: u32) -> io::Result<TcpListener> {
             let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
             let bound = socket.and_then(|socket| {
                 socket.set_reuseaddr(true)?;
+                // Linux hands it on to the sockets that are accepted.
+                socket.set_keepalive(manner.keep_alive == KeepAlive::On)?;
                 socket.bind(address)?;
-                socket.listen(backlog)
+                socket.listen(manner.backlog)
             });
             match bound {
                 Ok(listener) => return Ok(listener),
@@ -261,6 +291,19 @@ fn host_of(mode: &EnsembleMode, host: &str) -> String {
 }
 
 /// Whether a membership, or the configuration, has a line for this server.
-pub fn is_named(id: ServerId, ensemble: &Ensemble, mode: &EnsembleMode) -> bool {
+fn is_named(id: ServerId, ensemble: &Ensemble, mode: &EnsembleMode) -> bool {
     ensemble.members.contains_key(&id) || mode.members.members.contains_key(&id)
+}
+
+/// Refuses an id that no membership knows: the disk, or `myid`, is another server's.
+pub fn check_named(config: &Config, ensemble: &Ensemble) -> Result<(), Failure> {
+    match &config.mode {
+        Mode::Ensemble(mode) if !is_named(mode.id, ensemble, mode) => {
+            let place = config.data_dir.join("myid").display().to_string();
+            let expected = "the id of a server that has a server.N line".to_owned();
+            let (key, found) = ("myid".to_owned(), Some(mode.id.to_string()));
+            Err(Failure::Config(vec![Problem { place, key, found, expected }]))
+        }
+        Mode::Ensemble(_) | Mode::Standalone => Ok(()),
+    }
 }

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::ServerArgs;
 use super::load::load;
 use crate::net::health::Health;
-use crate::net::live::{LIVE_KEYS, Live};
+use crate::net::live::{Live, is_live};
 
 /// What it takes to read a configuration again.
 pub struct Reload {
@@ -44,14 +44,14 @@ impl Reload {
             }
             let args = self.args.clone();
             match tokio::task::spawn_blocking(move || load(&args)).await {
-                Ok(Ok(loaded)) => self.apply(loaded.written),
+                Ok(Ok(loaded)) => self.apply(loaded.written).await,
                 Ok(Err(error)) => warn!(%error, "the configuration is refused; nothing changes"),
                 Err(error) => warn!(%error, "the configuration cannot be read; nothing changes"),
             }
         }
     }
 
-    fn apply(&mut self, written: Vec<(String, String)>) {
+    async fn apply(&mut self, written: Vec<(String, String)>) {
         let Some(clients) = self.health.clients() else {
             warn!("the configuration is not read again while the server starts");
             return;
@@ -61,25 +61,16 @@ impl Reload {
         let new: BTreeMap<String, String> = self.written.iter().cloned().collect();
         let keys = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
         for key in keys.filter(|key| old.get(*key) != new.get(*key)) {
-            let value = new.get(key).map(String::as_str).or_else(|| default_of(key));
-            match value.filter(|_| LIVE_KEYS.contains(&key.as_str())) {
-                Some(value) => match self.live.set(&clients, key, value) {
-                    Ok(()) => info!(key, value, "a setting changes"),
-                    Err(error) => warn!(error, "a setting stays as it is"),
-                },
-                None => warn!(key, "a setting has changed that needs a restart"),
+            let value = new.get(key).map(String::as_str);
+            if !is_live(key) {
+                warn!(key, "a setting has changed that needs a restart");
+                continue;
+            }
+            match self.live.set(&clients, key, value).await {
+                Ok(()) => info!(key, value = value.unwrap_or("(default)"), "a setting changes"),
+                Err(error) => warn!(error, "a setting stays as it is"),
             }
         }
         info!("the configuration is read again");
-    }
-}
-
-/// What a key that may change is when it is not written.
-fn default_of(key: &str) -> Option<&'static str> {
-    match key {
-        "maxClientCnxns" => Some("60"),
-        "maxCnxns" => Some("0"),
-        "quorate.log.level" => Some("info"),
-        _ => None,
     }
 }

@@ -11,7 +11,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -19,8 +20,8 @@ use tracing::{info, warn};
 use super::edge::Edge;
 use super::stages::Stages;
 use super::{clock, picture};
-use crate::base::{Millis, Room, ServerId, WriteSeq};
-use crate::net::facts::Question;
+use crate::base::{Millis, Room, ServerId, WriteSeq, Zxid};
+use crate::net::facts::{Change, Question};
 use crate::net::stats::Stats;
 use crate::replica::Replica;
 use crate::replica::event::Event;
@@ -49,12 +50,24 @@ pub struct Loop {
     pub room: watch::Receiver<Room>,
     /// Questions of the admin port and of words.
     pub questions: mpsc::Receiver<Question>,
+    /// A snapshot that was restored and is not durable; `None` without one.
+    pub restoring: Option<Restoring>,
     /// How often old files are removed; `None` for never.
     pub purge_every: Option<Millis>,
     /// What is counted.
     pub stats: Arc<Stats>,
     /// Told to stop.
     pub stop: CancellationToken,
+}
+
+/// A snapshot that was restored and is not durable.
+pub struct Restoring {
+    /// The write that makes it durable.
+    written: WriteSeq,
+    /// The zxid that it got.
+    zxid: Zxid,
+    /// Who waits for it.
+    answer: oneshot::Sender<Result<Zxid, String>>,
 }
 
 impl Loop {
@@ -77,6 +90,7 @@ impl Loop {
             if deadline.is_some_and(|deadline| clock::mono() >= deadline || self.owes_nothing()) {
                 return (self.edge, self.inbox);
             }
+            let mut synced = None;
             let question = tokio::select! {
                 biased;
                 () = self.stop.cancelled(), if deadline.is_none() => {
@@ -87,6 +101,7 @@ impl Loop {
                 Ok(()) = self.durable.changed() => {
                     let durable = *self.durable.borrow_and_update();
                     stages.on_durable(durable);
+                    synced = Some(durable);
                     batch.push(Event::Synced(durable));
                     None
                 }
@@ -104,23 +119,36 @@ impl Loop {
             stages.on_taken(&batch, self.inbox.len());
             if !batch.is_empty() {
                 self.step_all(batch.drain(..));
+                if let Some(durable) = synced {
+                    self.end_restore(durable); // the replica knows that it is, and serves
+                }
                 stages.on_stepped(began, self.edge.written);
             }
-            match question {
-                None => {}
-                Some(Question::Facts(answer)) => {
-                    let age = clock::mono().since(self.edge.status.1);
-                    drop(answer.send(picture::facts(self.id, &self.replica, age))); // who asked may have gone
-                }
-                Some(Question::Snapshot(answer)) => match self.replica.snapshot_now() {
-                    Some(image) => self.edge.take_snapshot(image, Some(answer)),
-                    None => drop(answer.send(Err("another snapshot is being written".to_owned()))),
-                },
-                Some(Question::Expiries(answer)) => drop(answer.send(self.replica.expiries())),
-                Some(Question::Transfer(to, answer)) => {
-                    self.edge.transfers.push(answer);
-                    self.step(Event::Transfer(to));
-                }
+            if let Some(question) = question {
+                self.on_question(question, &mut next_purge);
+            }
+        }
+    }
+
+    fn on_question(&mut self, question: Question, next_purge: &mut Option<Millis>) {
+        match question {
+            Question::Facts(answer) => {
+                let age = clock::mono().since(self.edge.status.1);
+                drop(answer.send(picture::facts(self.id, &self.replica, age))); // who asked may have gone
+            }
+            Question::Snapshot(answer) => match self.replica.snapshot_now() {
+                Some(image) => self.edge.take_snapshot(image, Some(answer)),
+                None => drop(answer.send(Err("another snapshot is being written".to_owned()))),
+            },
+            Question::Restore(last, body, answer) => self.restore(last, body, answer),
+            Question::Change(change, answer) => {
+                let changed = self.change(change, next_purge);
+                drop(answer.send(changed)); // who asked may have gone
+            }
+            Question::Expiries(answer) => drop(answer.send(self.replica.expiries())),
+            Question::Transfer(to, answer) => {
+                self.edge.transfers.push(answer);
+                self.step(Event::Transfer(to));
             }
         }
     }
@@ -137,6 +165,38 @@ impl Loop {
             }
         }
         self.edge.flush();
+    }
+
+    /// Takes the tree of a snapshot; who asked is told once it is durable.
+    fn restore(&mut self, last: Zxid, body: Bytes, answer: oneshot::Sender<Result<Zxid, String>>) {
+        match self.replica.restore(clock::now(), last, body) {
+            Ok(effects) => {
+                effects.into_iter().for_each(|effect| self.edge.perform(effect));
+                self.edge.flush();
+                let zxid = self.replica.glance().zxid;
+                info!(%zxid, "a snapshot is restored; clients are sent away until it is durable");
+                self.restoring = Some(Restoring { written: self.edge.written, zxid, answer });
+            }
+            Err(error) => drop(answer.send(Err(error.to_string()))), // who asked may have gone
+        }
+    }
+
+    fn end_restore(&mut self, durable: WriteSeq) {
+        if let Some(restoring) = self.restoring.take_if(|restoring| restoring.written <= durable) {
+            drop(restoring.answer.send(Ok(restoring.zxid))); // who asked may have gone
+        }
+    }
+
+    fn change(&mut self, change: Change, next_purge: &mut Option<Millis>) -> Result<(), String> {
+        match change {
+            Change::Replica(setting) => return self.replica.set(setting),
+            Change::PurgeEvery(every) => {
+                self.purge_every = every;
+                *next_purge = every.map(|every| clock::mono() + every);
+            }
+            Change::SnapshotsKept(count) => self.edge.set_snapshots_kept(count),
+        }
+        Ok(())
     }
 
     /// Removes what is old once it is time; answers when it is time again.

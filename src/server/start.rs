@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,20 +31,22 @@ use super::reload::Reload;
 use super::run::Loop;
 use super::{ServerArgs, clock, logs, signals};
 use crate::base::{Ensemble, Millis, Recovered, Room, ServerId, Ticks, WriteSeq};
-use crate::config::{Config, EnsembleMode, Listen, Mode, Problem};
+use crate::config::{Config, EnsembleMode, Listen, Mode};
 use crate::net::admin::{self, Desk, Disk, Port};
 use crate::net::audit::{self, Outcome};
 use crate::net::clients::{self, Clients};
+use crate::net::dial::KeepAlive;
 use crate::net::election::{Election, ElectionSettings};
 use crate::net::facts::{Asker, QUESTIONS_MAX};
 use crate::net::health::Health;
 use crate::net::live::Live;
 use crate::net::quorum::{Quorum, QuorumSettings, WaitingLimits};
 use crate::net::stats::Stats;
+use crate::net::throttle::Wanted;
 use crate::net::words::Lexicon;
 use crate::replica::event::Event;
 use crate::replica::prepare::Switch;
-use crate::replica::{ClientSettings, Reaping, Replica, Settings};
+use crate::replica::{ClientSettings, Reaping, Replica, Rhythm, Settings};
 use crate::session::{LocalRule, TimeoutLimits};
 use crate::storage::{EnsembleFiles, FileSystem, Layout, Options, Report, Store, Writer};
 use crate::tree::acl::SchemeState;
@@ -120,13 +123,18 @@ impl Start {
         };
         self.tasks.spawn(reload.run(reread, self.end.clone()));
         let prepared = self.prepare(&health).await;
-        self.audit("serverStart", if prepared.is_ok() { Outcome::Success } else { Outcome::Failure });
+        if self.loaded.config.connections.audit {
+            let outcome = if prepared.is_ok() { Outcome::Success } else { Outcome::Failure };
+            audit::tell_of_server("serverStart", outcome);
+        }
         let looped = prepared?;
         health.on_started(Arc::clone(&looped.edge.clients));
         // A task like those of the connections: on a thread of its own, every batch would cost two wake-ups more.
         let (edge, inbox) =
             self.tasks.spawn(looped.run()).await.map_err(|error| Failure::Unexpected(error.to_string()))?;
-        self.audit("serverStop", Outcome::Invoked);
+        if edge.clients.is_audited() {
+            audit::tell_of_server("serverStop", Outcome::Invoked);
+        }
         self.finish(edge, inbox).await
     }
 
@@ -136,13 +144,6 @@ impl Start {
         self.open_admin(health, identity.as_ref()).await?;
         let opened = self.open(identity.as_ref()).await?;
         self.build(opened, identity, health).await
-    }
-
-    /// Tells the audit log, if there is one, what the server itself does.
-    fn audit(&self, operation: &str, outcome: Outcome) {
-        if self.loaded.config.connections.audit {
-            audit::tell_of_server(operation, outcome);
-        }
     }
 
     /// Opens the data beside the runtime's own threads.
@@ -167,16 +168,19 @@ impl Start {
         stats.load_txns.observe(recovered.txns.len() as u64);
         let settings = self.settings(identity.as_ref());
         let ensemble = in_force(&settings, &recovered)?;
-        check_named(config, &ensemble)?;
+        ports::check_named(config, &ensemble)?;
         let proposed = recovered.ensemble_proposed.as_deref().and_then(|text| Ensemble::parse(text).ok());
         let replica = Replica::new(clock::now(), settings, recovered, clock::seed());
         let replica = replica.map_err(|error| Failure::Data(error.to_string()))?;
         let (inbox, events) = mpsc::channel(INBOX_MAX);
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let snapshots = store.snapshots();
-        let (writer, durable, room) = self.start_writer(store, &stats, health)?;
+        let slow_sync = Arc::new(AtomicU64::new(config.storage.sync_warning.0));
+        let (writer, durable, room) = self.start_writer(store, &stats, health, &slow_sync)?;
         let clients = Clients::new(clients::Shared {
             limits: config.connections.clone(),
+            new_sessions: if config.serving.local_sessions { Wanted::Local } else { Wanted::Global },
+            slow_sync,
             service: replica.service(),
             inbox: inbox.clone(),
             stats: Arc::clone(&stats),
@@ -212,6 +216,7 @@ impl Start {
             durable,
             room,
             questions: asked,
+            restoring: None,
             purge_every: config.storage.purge_interval,
             stats: counted,
             stop: self.stop.clone(),
@@ -268,7 +273,7 @@ impl Start {
         };
         let open = async |kind, port, listen: &Listen| {
             let at = ports::address_of(listen);
-            let listener = ports::listen(&at, 50).await;
+            let listener = ports::listen(&at, ports::Manner::default()).await;
             let listener = listener.map_err(|source| Failure::Port { kind, at: at.clone(), source })?;
             info!(%kind, %at, "listening");
             admin::listen(desk.clone(), port, listener);
@@ -289,11 +294,12 @@ impl Start {
         store: Store,
         stats: &Arc<Stats>,
         health: &Arc<Health>,
+        slow_sync: &Arc<AtomicU64>,
     ) -> Result<(Writer, watch::Receiver<WriteSeq>, watch::Receiver<Room>), Failure> {
         let (durable, receiver) = watch::channel(WriteSeq(0));
         let (room, room_receiver) = watch::channel(Room::Enough);
         let (stats, health) = (Arc::clone(stats), Arc::clone(health));
-        let slow = self.loaded.config.storage.sync_warning.as_duration();
+        let slow_sync = Arc::clone(slow_sync);
         let mut synced = WriteSeq(0);
         let writer = Writer::start(store, move |report| match report {
             Report::Durable { seq, took } => {
@@ -303,7 +309,7 @@ impl Start {
                 stats.flush_time.observe(millis);
                 stats.batch_size.observe(seq.0 - synced.0);
                 synced = seq;
-                if took >= slow {
+                if millis >= slow_sync.load(Relaxed) {
                     stats.syncs_slow.add(1);
                     warn!(?took, "writing to the log takes long");
                 }
@@ -351,6 +357,7 @@ impl Start {
             id: mode.id,
             connect_timeout: mode.election.connect_timeout.as_duration(),
             handshake_timeout: mode.election.handshake_timeout.as_duration(),
+            keep_alive: if mode.election.keep_alive { KeepAlive::On } else { KeepAlive::Off },
             handshakes_max: HANDSHAKES_MAX,
             accept_pause: ACCEPT_PAUSE,
             tasks: self.tasks.clone(),
@@ -408,7 +415,10 @@ impl Start {
             },
             ttl_nodes: if changes.ttl_nodes { Switch::On } else { Switch::Off },
             quotas: if changes.enforce_quota { Switch::On } else { Switch::Off },
-            snap_count: u64::from(config.storage.snapshot_every_txns),
+            snapshots: Rhythm {
+                txns: u64::from(config.storage.snapshot_every_txns),
+                bytes: config.storage.snapshot_every_bytes,
+            },
             reaping: Reaping {
                 every: changes.reap_every,
                 per_minute_max: changes.reap_per_minute_max,
@@ -430,19 +440,6 @@ fn alone(config: &Config, reconfig: Reconfig) -> zab::Settings {
         observer: false,
         commit_log_count: 500,
         ensemble_id: None,
-    }
-}
-
-/// Refuses an id that no membership knows: the disk, or `myid`, is another server's.
-fn check_named(config: &Config, ensemble: &Ensemble) -> Result<(), Failure> {
-    match &config.mode {
-        Mode::Ensemble(mode) if !ports::is_named(mode.id, ensemble, mode) => {
-            let place = config.data_dir.join("myid").display().to_string();
-            let expected = "the id of a server that has a server.N line".to_owned();
-            let (key, found) = ("myid".to_owned(), Some(mode.id.to_string()));
-            Err(Failure::Config(vec![Problem { place, key, found, expected }]))
-        }
-        Mode::Ensemble(_) | Mode::Standalone => Ok(()),
     }
 }
 

@@ -152,6 +152,22 @@ pub fn read_snapshot(disk: &dyn Disk, path: &Path) -> Result<(SnapshotSummary, B
     Ok((summary(&file, &sections), Bytes::from(content).slice(BODY_START..body_end)))
 }
 
+/// The same of a snapshot in memory that is not compressed; the error says where it is damaged.
+pub fn read_snapshot_bytes(content: &Bytes) -> Result<(SnapshotSummary, Bytes), String> {
+    let checked = snapshot::check(&mut &content[..]).map_err(|error| error.to_string())?;
+    let sections = checked.map_err(|fault| fault.to_string())?;
+    let body_end = usize::try_from(sections.body_end).expect("the body is part of bytes in memory");
+    let summary = SnapshotSummary {
+        zxid: None,
+        compression: Compression::None,
+        file_bytes: content.len() as u64,
+        body_bytes: sections.body_end - BODY_START as u64,
+        digest: sections.digest,
+        last_processed: sections.last_processed,
+    };
+    Ok((summary, content.slice(BODY_START..body_end)))
+}
+
 /// Looks at a server's directories as a start would, and changes nothing. The server must not run.
 pub fn examine(disk: &dyn Disk, layout: &Layout, options: &Options) -> Result<Found, Error> {
     for dir in [layout.snapshots(), layout.logs()] {

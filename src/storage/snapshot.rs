@@ -289,7 +289,7 @@ fn judge<T>(
 }
 
 /// Checks every seal of a stream, and tells its sections.
-fn check(reader: &mut dyn Read) -> io::Result<Result<Sections, Fault>> {
+pub(super) fn check(reader: &mut dyn Read) -> io::Result<Result<Sections, Fault>> {
     let mut held = vec![0; WINDOW_BYTES + PIECE_BYTES];
     let (mut size, mut start, mut adler) = (0, 0, Adler32::new());
     loop {

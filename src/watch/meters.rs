@@ -26,6 +26,14 @@ pub struct Meters {
 }
 
 impl Meters {
+    /// Begins to count anew.
+    pub fn reset(&self) {
+        for summary in [&self.created, &self.deleted, &self.changed, &self.children] {
+            summary.reset();
+        }
+        self.bytes.reset();
+    }
+
     /// The number of a kind of event. What is told when a watch or a session ends is counted with the end of a node.
     pub(super) fn of(&self, kind: EventKind) -> &Summary {
         match kind {

@@ -325,6 +325,18 @@ impl Zab {
         }
     }
 
+    /// Alone: the history is a snapshot's from here on, whose tree is in place.
+    pub fn restore(&mut self, now: Now, zxid: Zxid, body: Bytes, digest: u64) {
+        assert!(matches!(self.role, Role::Standalone(_)), "a member's history is its ensemble's");
+        self.shared.now = now;
+        self.shared.history.replace(&mut self.shared.fx, zxid, body, digest);
+    }
+
+    /// Whether everything in the history is durable here.
+    pub fn is_durable(&self) -> bool {
+        self.shared.history.durable() >= self.shared.history.last()
+    }
+
     /// Puts a txn into the order; its zxid is `next_zxid`.
     pub fn propose(&mut self, now: Now, proposal: Proposal) {
         assert_eq!(self.next_zxid(), Some(proposal.zxid), "a proposal has the next zxid");

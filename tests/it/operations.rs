@@ -21,34 +21,47 @@ struct Fixture {
     port: u16,
     admin: u16,
     metrics: u16,
-    _server: Server,
+    server: Server,
     client: Client,
-    _dir: Dir,
+    config: String,
+    dir: Dir,
 }
 
 impl Fixture {
     fn new() -> Fixture {
+        Fixture::with("", &[])
+    }
+
+    /// The same with more settings; `announced` are parts of the warnings that may come.
+    fn with(more: &str, announced: &[&str]) -> Fixture {
         let (dir, [port, admin, metrics]) = (Dir::new(), std::array::from_fn(|_| free_port()));
         let config = format!(
             "dataDir={}\nclientPort={port}\n4lw.commands.whitelist=*\nadmin.serverAddress=127.0.0.1\n\
              admin.serverPort={admin}\nadmin.commandURL=/zk\nDigestAuthenticationProvider.superDigest={SUPER}\n\
              metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
-             metricsProvider.httpHost=127.0.0.1\nmetricsProvider.httpPort={metrics}\n",
+             metricsProvider.httpHost=127.0.0.1\nmetricsProvider.httpPort={metrics}\n{more}",
             dir.data()
         );
-        let server = Server::start(&dir, &config, &[]);
+        let server = Server::start(&dir, &config, announced);
         let mut client = Client::connect(port);
         assert_eq!(client.create("/node", b"x"), 0);
         assert_eq!(client.create_ephemeral("/mine"), 0);
         client.watch("/node");
-        Fixture { port, admin, metrics, _server: server, client, _dir: dir }
+        Fixture { port, admin, metrics, server, client, config, dir }
     }
 
     /// Status line, headers and body of a request; more headers end with a line break each.
     fn http(&self, port: u16, method: &str, path: &str, more: &str) -> (String, Vec<u8>) {
+        self.send(port, method, path, more, &[])
+    }
+
+    /// The same with a body.
+    fn send(&self, port: u16, method: &str, path: &str, more: &str, body: &[u8]) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n{more}\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
+        let length = body.len();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: here\r\nContent-Length: {length}\r\n{more}\r\n");
+        stream.write_all(&[request.as_bytes(), body].concat()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
@@ -163,9 +176,48 @@ fn a_copy_of_the_tree_is_for_who_may_do_everything_and_not_at_once_again() {
     let zxid = value("last_zxid: 0x");
     assert_eq!(fixture.command(200, "last_snapshot", "")["zxid"], zxid.as_str(), "the file stays");
     assert!(error(429, auth).is_null());
-    let (head, body) = fixture.http(fixture.admin, "POST", "/zk/restore", auth);
-    assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
-    assert!(String::from_utf8(body).unwrap().contains("stop every member"));
+    let (head, _) = fixture.http(fixture.admin, "POST", "/zk/restore", auth);
+    assert!(head.starts_with("HTTP/1.1 400 "), "there is no file: {head}");
+}
+
+#[test]
+fn a_server_that_is_alone_takes_a_copy_of_its_tree_and_keeps_it_after_a_crash() {
+    let announced = ["an admin command is refused", "a snapshot that was sent is not restored"];
+    let mut fixture = Fixture::with("admin.rateLimiterIntervalInMS=0\n", &announced);
+    let auth = "Authorization: digest super:test\r\n";
+    let (head, copy) = fixture.http(fixture.admin, "GET", "/zk/snapshot", auth);
+    let taken = head.lines().find_map(|line| line.strip_prefix("last_zxid: 0x")).unwrap();
+    let taken = i64::from_str_radix(taken, 16).unwrap();
+    assert_eq!((fixture.client.set("/node", b"y"), fixture.client.create("/later", b"")), (0, 0));
+    let restore = |fixture: &Fixture, auth: &str, copy: &[u8]| {
+        let (head, body) = fixture.send(fixture.admin, "POST", "/zk/restore", auth, copy);
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        (head.split_whitespace().nth(1).unwrap().to_owned(), body)
+    };
+    assert_eq!(restore(&fixture, "", &copy).0, "401");
+    let mut damaged = copy.clone();
+    damaged[40] ^= 1;
+    let (status, answer) = restore(&fixture, auth, &damaged);
+    assert_eq!((status.as_str(), &answer["command"]), ("500", &"restore".into()), "{answer}");
+    assert_eq!(fixture.client.data("/node").unwrap(), b"y", "nothing has changed");
+    let (status, answer) = restore(&fixture, auth, &copy);
+    assert_eq!((status.as_str(), &answer["last_zxid"]), ("200", &taken.into()), "{answer}");
+    assert!(fixture.client.is_closed());
+    // The session is of the snapshot, and so are its nodes.
+    let (session, password) = (fixture.client.session, fixture.client.password.clone());
+    let mut client = Client::reconnect(fixture.port, session, &password);
+    assert_eq!(client.session, session);
+    let shows = |client: &mut Client| ["/node", "/mine", "/later", "/after"].map(|path| client.data(path));
+    let mut wanted = [Ok(b"x".to_vec()), Ok(Vec::new()), Err(-101), Err(-101)];
+    assert_eq!(shows(&mut client), wanted);
+    assert_eq!(client.create("/after", b"z"), 0);
+    fixture.server.kill();
+    let mut server = Server::start(&fixture.dir, &fixture.config, &[]);
+    let mut client = Client::reconnect(fixture.port, session, &password);
+    wanted[3] = Ok(b"z".to_vec());
+    assert_eq!(shows(&mut client), wanted);
+    client.close();
+    assert!(server.stop().success());
 }
 
 #[test]

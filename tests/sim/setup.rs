@@ -11,7 +11,7 @@
 use quorate::base::rng::Rng;
 use quorate::base::{Ensemble, Millis, ServerId};
 use quorate::replica::prepare::Switch;
-use quorate::replica::{ClientSettings, Reaping, Settings};
+use quorate::replica::{ClientSettings, Reaping, Rhythm, Settings};
 use quorate::session::{LocalRule, TimeoutLimits};
 use quorate::tree::{AclCheck, Schemes, acl};
 use quorate::zab;
@@ -112,7 +112,7 @@ impl Setup {
             clients,
             ttl_nodes: Switch::Off,
             quotas: Switch::Off,
-            snap_count: self.snapshot_every,
+            snapshots: Rhythm { txns: self.snapshot_every, bytes: None },
             reaping: Reaping { every: Millis(60_000), per_minute_max: 10_000, unused_after: None },
         }
     }

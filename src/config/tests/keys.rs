@@ -1,13 +1,19 @@
 //! Every server key of Apache ZooKeeper, as listed in `keys.txt`: honoured, accepted with a reason, or refused.
 
+use std::path::Path;
+
 use super::super::keys::{self, Kind};
-use super::super::{Found, RawConfig, check};
+use super::super::{Found, RawConfig, alone, check};
 
 /// The keys of specification 6, section 1, but for those of clients and of ZooKeeper's own tests.
 const KEYS: &str = include_str!("keys.txt");
 /// Where a key that is honoured is read.
-const READERS: &[&str] =
-    &[include_str!("../check.rs"), include_str!("../members.rs"), include_str!("../../server/load.rs")];
+const READERS: &[&str] = &[
+    include_str!("../check.rs"),
+    include_str!("../limits.rs"),
+    include_str!("../members.rs"),
+    include_str!("../../server/load.rs"),
+];
 
 /// Problems and warnings of a configuration with this key.
 fn outcome(key: &str, value: &str) -> (Vec<String>, Vec<String>) {
@@ -29,7 +35,8 @@ fn every_key_is_honoured_or_accepted_with_a_reason_or_refused() {
             Some(Kind::Used) => {
                 let start = key.split_once('.').map_or(key, |(start, _)| start);
                 let (whole, prefix) = (format!("\"{key}\""), format!("{start}."));
-                let is_read = READERS.iter().any(|reader| reader.contains(&whole))
+                let plain = format!("\"{}\"", keys::plain_name(key));
+                let is_read = READERS.iter().any(|reader| reader.contains(&whole) || reader.contains(&plain))
                     || ["server.", "group.", "weight."].contains(&prefix.as_str());
                 assert!(is_read, "{key} is said to be honoured, and nothing reads it");
             }
@@ -79,4 +86,43 @@ fn a_key_is_known_by_its_older_name_too() {
     };
     let both = "connectionMaxTokens=3\nconnection_throttle_tokens=4\n";
     assert_eq!([tokens(""), tokens("connectionMaxTokens=3\n"), tokens(both)], [0, 3, 4]);
+}
+
+/// Files of the program outside of this module, and what is read of settings there.
+fn readers(dir: &Path, texts: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.ends_with("config") && !path.ends_with("tests") {
+            readers(&path, texts);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push(std::fs::read_to_string(&path).expect("a text"));
+        }
+    }
+}
+
+#[test]
+fn every_setting_that_is_read_is_used() {
+    let mut texts = Vec::new();
+    readers(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
+    let settings = include_str!("../settings.rs");
+    let fields = settings.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "));
+    let fields: Vec<&str> = fields.map(|(field, _)| field).filter(|field| !field.contains('(')).collect();
+    assert!(fields.len() > 60, "{fields:?}");
+    for field in fields {
+        let uses = [format!(".{field}"), format!(" {field},"), format!(" {field} }}")];
+        let is_use = |text: &String| {
+            let mut code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            code.any(|line| uses.iter().any(|wanted| line.contains(wanted)))
+        };
+        assert!(texts.iter().any(is_use), "nothing uses {field}");
+    }
+}
+
+#[test]
+fn a_value_is_judged_alone_as_with_others() {
+    let of = |key: &str, value: Option<&str>| alone(key, value).map(|config| config.connections.requests);
+    assert_eq!(of("requestThrottleLimit", Some("7")).expect("it is good").throttle_max, 7);
+    assert_eq!(of("requestThrottleLimit", None).expect("it is good").throttle_max, 0);
+    let error = of("largeRequestThreshold", Some("-2")).expect_err("it is none");
+    assert_eq!(error, "largeRequestThreshold=-2: expected a number from -1 to 2147483647");
 }

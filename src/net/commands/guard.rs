@@ -10,10 +10,10 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::AUTHORIZATION;
 use hyper::{Request, StatusCode};
 use serde_json::{Map, Value, json};
@@ -107,7 +107,7 @@ impl Commands {
         }
         match name {
             "snapshot" => self.snapshot(request.uri().query(), &clients).await,
-            "restore" => self.restore(&clients),
+            "restore" => self.restore(request.into_body(), &clients).await,
             _ => shed(request, &clients).await,
         }
     }
@@ -137,20 +137,32 @@ impl Commands {
         }
     }
 
-    fn restore(&self, clients: &Clients) -> Answer {
+    async fn restore(&self, body: Incoming, clients: &Clients) -> Answer {
         let stats = &clients.shared.stats;
         if self.limits.restore == May::No {
             return in_json(StatusCode::SERVICE_UNAVAILABLE, "restore", Map::new(), None);
+        }
+        if body.is_end_stream() {
+            let error = "the body is to be a snapshot file";
+            return in_json(StatusCode::BAD_REQUEST, "restore", Map::new(), Some(error));
         }
         if !self.limits.permit((clients.shared.clock)(), |last| &mut last.restore) {
             stats.restores_limited.add(1);
             return in_json(StatusCode::TOO_MANY_REQUESTS, "restore", Map::new(), None);
         }
-        stats.restore_errors.add(1);
-        let error = "a running server keeps its history, so that nothing acknowledged is lost; to restore, stop every \
-                     member, move version-2 of its dataDir and dataLogDir away, and put the snapshot file into a new \
-                     version-2 of dataDir";
-        in_json(StatusCode::INTERNAL_SERVER_ERROR, "restore", Map::new(), Some(error))
+        let began = Instant::now();
+        match super::copy::restore(body, clients, self.read_snapshot).await {
+            Ok(last) => {
+                stats.restore_time.observe(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+                let fields = Map::from_iter([("last_zxid".to_owned(), json!(last.0))]);
+                in_json(StatusCode::OK, "restore", fields, None)
+            }
+            Err(error) => {
+                warn!(error, "a snapshot that was sent is not restored");
+                stats.restore_errors.add(1);
+                in_json(StatusCode::INTERNAL_SERVER_ERROR, "restore", Map::new(), Some(&error))
+            }
+        }
     }
 }
 

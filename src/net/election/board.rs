@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use super::link::{self, Link, Socket};
 use crate::base::{Address, Ensemble, ServerId};
-use crate::net::dial;
+use crate::net::dial::{self, KeepAlive};
 use crate::replica::event::Event;
 use crate::zab::vote::{Hello, Notification};
 
@@ -43,6 +43,8 @@ pub struct ElectionSettings {
     pub id: ServerId,
     /// How long a connection may take to stand.
     pub connect_timeout: Duration,
+    /// Whether the system looks after those that are silent.
+    pub keep_alive: KeepAlive,
     /// How long an initial message may take.
     pub handshake_timeout: Duration,
     /// Connections that may be without an initial message at one time; more are closed.

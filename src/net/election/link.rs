@@ -118,7 +118,7 @@ pub(super) async fn call(to: ServerId, address: Address, own: Address, settings:
 }
 
 async fn introduce(address: &Address, own: Address, settings: &ElectionSettings) -> io::Result<TcpStream> {
-    let mut stream = dial::connect(address, settings.connect_timeout).await?;
+    let mut stream = dial::connect(address, settings.connect_timeout, settings.keep_alive).await?;
     let own = match dial::is_wildcard(&own.host) {
         true => Address { host: stream.local_addr()?.ip().to_string(), port: own.port },
         false => own,

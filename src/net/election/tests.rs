@@ -34,6 +34,7 @@ impl Server {
         let settings = ElectionSettings {
             id: ServerId(id),
             connect_timeout: PATIENCE,
+            keep_alive: crate::net::dial::KeepAlive::On,
             handshake_timeout: PATIENCE,
             handshakes_max: 2,
             accept_pause: Duration::ZERO,

@@ -7,8 +7,8 @@
 //!
 //! Not here: what is measured (`stats`, `replica::meters`).
 
-/// Counters: of ZooKeeper's cache of replies, its cleaner of dead watchers, TLS, the scheme `ensemble`, requests that
-/// are too old, too large or too many, lists between its threads, and errors after which this server ends.
+/// Counters: of ZooKeeper's cache of replies, its cleaner of dead watchers, TLS, the scheme `ensemble`, replies
+/// that come too late, lists between its threads, and errors after which this server ends.
 pub(super) const COUNTERS: &[&str] = &[
     "add_dead_watcher_stall_time",
     "dead_watchers_cleared",
@@ -17,11 +17,9 @@ pub(super) const COUNTERS: &[&str] = &[
     "ensemble_auth_skip",
     "ensemble_auth_success",
     "insecure_admin_count",
-    "large_requests_rejected",
     "outstanding_changes_queued",
     "outstanding_changes_removed",
     "quit_leading_due_to_disloyal_voter",
-    "request_throttle_wait_count",
     "requests_not_forwarded_to_commit_processor",
     "response_packet_cache_hits",
     "response_packet_cache_misses",
@@ -29,9 +27,6 @@ pub(super) const COUNTERS: &[&str] = &[
     "response_packet_get_children_cache_misses",
     "skip_learner_request_to_next_processor_count",
     "stale_replies",
-    "stale_requests",
-    "stale_requests_dropped",
-    "throttled_ops",
     "tls_handshake_exceeded",
     "unrecoverable_error_count",
     "unsuccessful_handshake",
@@ -42,7 +37,6 @@ pub(super) const BASIC: &[&str] = &[
     "commit_commit_proc_req_queued",
     "commit_process_time",
     "concurrent_request_processing_in_commit_processor",
-    "connection_token_deficit",
     "inflight_diff_count",
     "inflight_snap_count",
     "learner_request_processor_queue_size",
@@ -54,7 +48,6 @@ pub(super) const BASIC: &[&str] = &[
     "reads_after_write_in_session_queue",
     "reads_issued_from_session_queue",
     "requests_in_session_queue",
-    "restore_time",
     "session_queues_drained",
     "socket_closing_time",
     "startup_snap_load_time",
@@ -79,7 +72,6 @@ pub(super) const ADVANCED: &[&str] = &[
     "quorum_ack_latency",
     "read_commitproc_time_ms",
     "read_final_proc_time_ms",
-    "request_throttle_queue_time_ms",
     "server_write_committed_time_ms",
     "sync_processor_queue_time_ms",
     "write_commitproc_time_ms",

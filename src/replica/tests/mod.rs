@@ -22,7 +22,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::event::{Reply, Then};
 use super::prepare::Switch;
-use super::{ClientSettings, Closing, Conn, Effect, Event, Reaping, Replica, Settings, ToClient};
+use super::{ClientSettings, Closing, Conn, Effect, Event, Reaping, Replica, Rhythm, Settings, ToClient};
 use crate::base::wire::{Reader, Writer};
 use crate::base::{ConnId, Ensemble, Millis, Now, Recovered, ServerId, SessionId, Write, WriteSeq, Zxid};
 use crate::proto::{Acl, Id, Op, Stat};
@@ -80,10 +80,13 @@ pub(super) fn settings() -> Settings {
         },
         ttl_nodes: Switch::On,
         quotas: Switch::On,
-        snap_count: 100_000,
+        snapshots: Rhythm { txns: 100_000, bytes: None },
         reaping: Reaping { every: Millis(60_000), per_minute_max: 10_000, unused_after: None },
     }
 }
+
+/// When servers start: it gives the session ids of the observed exchange.
+const WALL_MS: i64 = 0x22_edf3;
 
 impl Alone {
     pub fn new() -> Alone {
@@ -91,8 +94,12 @@ impl Alone {
     }
 
     pub fn with(settings: Settings, recovered: Recovered) -> Alone {
-        // The session ids of the observed exchange.
-        let now = Now { mono: Millis(1_000), wall_ms: 0x22_edf3 };
+        Alone::at(WALL_MS, settings, recovered)
+    }
+
+    /// A server that starts at this time, in ms since 1970.
+    pub fn at(wall_ms: i64, settings: Settings, recovered: Recovered) -> Alone {
+        let now = Now { mono: Millis(1_000), wall_ms };
         let replica = Replica::new(now, settings, recovered, 1).expect("it recovers");
         let mut alone = Alone {
             replica,

@@ -1,6 +1,8 @@
 //! Sessions: the handshake, re-attaching, expiry, the end.
 
 use super::*;
+use crate::base::RecoveredSnapshot;
+use crate::replica::{LiveSetting, RestoreError};
 
 fn session_of(response: &Bytes) -> SessionId {
     SessionId(i64::from_be_bytes(response[12..20].try_into().expect("8 bytes")))
@@ -224,4 +226,78 @@ fn nodes_whose_session_is_gone_are_ended_by_a_txn() {
     assert_eq!(txn.body, crate::tree::TxnBody::CloseSession { paths: vec!["/e".to_owned()] });
     assert_eq!(alone.replica.inspect().ephemeral_count, 0);
     alone.client();
+}
+
+#[test]
+fn a_session_that_is_forgotten_does_not_come_back_though_the_clock_went_back() {
+    let later = Recovered { may_vote: true, ..Recovered::default() };
+    let mut alone = Alone::at(WALL_MS + 40 * 86_400_000, settings(), later);
+    let (gone, last) = (alone.client(), alone.client());
+    let ids = [gone, last].map(|id| alone.session(id));
+    alone.frames(gone, [bare(1, Op::CloseSession)]);
+    let snapshot = alone.replica.service().tree.read(|tree| RecoveredSnapshot {
+        zxid: tree.zxid(),
+        body: tree.image().to_body(),
+        digest: None,
+    });
+    alone.now.wall_ms += 10;
+    alone.frames(last, [bare(1, Op::CloseSession)]);
+    let txns = alone.txns.iter().filter(|(zxid, _)| *zxid > snapshot.zxid).cloned().collect();
+    let recovered = Recovered { snapshot: Some(snapshot), txns, may_vote: true, ..Recovered::default() };
+    let mut again = Alone::at(WALL_MS, settings(), recovered);
+    let conn = again.client();
+    assert!(
+        ids.iter().all(|id| again.session(conn) > *id),
+        "{:?} is not beyond {ids:?}",
+        again.session(conn)
+    );
+}
+
+#[test]
+fn timeouts_are_negotiated_between_other_bounds_from_when_they_change() {
+    let mut alone = Alone::new();
+    let granted = |alone: &mut Alone, asked: i32| {
+        let id = alone.accept();
+        alone.frames(id, [connect(asked, SessionId::NONE, &[])]);
+        timeout_of(&alone.take(id))
+    };
+    assert_eq!(alone.replica.set(LiveSetting::SessionTimeoutMax(Some(Millis(9_000)))), Ok(()));
+    assert_eq!((granted(&mut alone, 99_000), granted(&mut alone, 1)), (9_000, 4_000));
+    let refused = alone.replica.set(LiveSetting::SessionTimeoutMin(Some(Millis(9_001))));
+    assert!(refused.is_err_and(|error| error.contains("9001")));
+    assert_eq!(granted(&mut alone, 1), 4_000, "nothing has changed");
+    assert_eq!(alone.replica.set(LiveSetting::SessionTimeoutMax(None)), Ok(()));
+    assert_eq!(granted(&mut alone, i32::MAX), 40_000, "twenty ticks");
+}
+
+#[test]
+fn a_restored_snapshot_is_served_once_it_is_durable_and_zxids_go_on() {
+    let mut alone = Alone::new();
+    let id = alone.client();
+    let session = alone.session(id);
+    alone.frames(id, [create(1, "/a", 1)]);
+    let (last, body) = alone.replica.service().tree.read(|tree| (tree.zxid(), tree.image().to_body()));
+    alone.frames(id, [delete(2, "/a", -1), create(3, "/b", 0)]);
+    let (now, seen) = (alone.now, alone.zxid());
+    assert!(alone.replica.restore(now, last, body.slice(..20)).is_err());
+    assert_eq!(alone.zxid(), seen, "nothing has changed");
+    let effects = alone.replica.restore(now, last, body.clone()).expect("it is a snapshot");
+    assert!(matches!(alone.replica.restore(now, last, body), Err(RestoreError::Busy)));
+    let drops = |effect: &Effect| *effect == Effect::Client(id, ToClient::Drop(Closing::Abrupt));
+    assert!(effects.iter().any(drops));
+    let Some(Effect::Write(written, Write::Replace { zxid, .. })) = effects.last() else {
+        panic!("it is made durable: {effects:?}")
+    };
+    assert_eq!(*zxid, seen.next());
+    let early = alone.accept();
+    alone.frames(early, [reconnect(session)]);
+    assert_eq!(alone.closed.get(&early), Some(&Closing::Abrupt));
+    alone.step(Event::Synced(*written));
+    let back = alone.accept();
+    alone.frames(back, [reconnect(session)]);
+    assert_eq!(alone.take(back).len(), 41, "the session is of the snapshot");
+    alone.frames(back, [read(1, Op::Exists, "/a", Watch::No), create(2, "/b", 0), create(3, "/b", 0)]);
+    let frames = alone.replies(back);
+    assert_eq!(frames.iter().map(|frame| frame.err).collect::<Vec<_>>(), [0, 0, -110]);
+    assert!(frames[1].zxid > zxid.0);
 }

@@ -82,14 +82,27 @@ impl Client {
     }
 
     fn try_create_with_flags(&mut self, path: &str, data: &[u8], flags: i32) -> std::io::Result<i32> {
-        let mut body = buffer(path.as_bytes());
-        body.extend(buffer(data));
-        body.extend(1i32.to_be_bytes());
-        body.extend(31i32.to_be_bytes());
-        body.extend(buffer(b"world"));
-        body.extend(buffer(b"anyone"));
-        body.extend(flags.to_be_bytes());
-        Ok(self.try_ask(1, &body)?.0)
+        Ok(self.try_ask(1, &create_body(path, data, flags))?.0)
+    }
+
+    /// Asks for so many nodes at once, and waits for no answer.
+    pub fn begin_creates(&mut self, prefix: &str, count: usize) {
+        for number in 0..count {
+            self.xid += 1;
+            let mut request = [self.xid.to_be_bytes(), 1i32.to_be_bytes()].concat();
+            request.extend(create_body(&format!("{prefix}{number}"), b"", 0));
+            self.send(&request).unwrap();
+        }
+    }
+
+    /// The error codes of what was asked for so, once its answers are there in order.
+    pub fn end_creates(&mut self, count: usize) -> Vec<i32> {
+        let first = self.xid + 1 - i32::try_from(count).unwrap();
+        let answer = |xid: i32, answer: Vec<u8>| {
+            assert_eq!(answer[..4], xid.to_be_bytes());
+            i32::from_be_bytes(answer[12..16].try_into().unwrap())
+        };
+        (first..=self.xid).map(|xid| answer(xid, self.receive().unwrap())).collect()
     }
 
     /// A node's data, or the error code.
@@ -150,6 +163,18 @@ impl Client {
         self.stream.read_exact(&mut frame)?;
         Ok(frame)
     }
+}
+
+/// A create of a node that everybody may do everything with.
+fn create_body(path: &str, data: &[u8], flags: i32) -> Vec<u8> {
+    let mut body = buffer(path.as_bytes());
+    body.extend(buffer(data));
+    body.extend(1i32.to_be_bytes());
+    body.extend(31i32.to_be_bytes());
+    body.extend(buffer(b"world"));
+    body.extend(buffer(b"anyone"));
+    body.extend(flags.to_be_bytes());
+    body
 }
 
 fn buffer(bytes: &[u8]) -> Vec<u8> {
