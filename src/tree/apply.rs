@@ -21,6 +21,15 @@ use crate::proto::{Acl, ErrorCode, StatPersisted};
 /// Creates of one multi that are looked at where a digest is off.
 const QUIRKS_MAX: usize = 8;
 
+/// What a tree keeps beside its contents, in no snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Where the epoch starts that this server leads or led last.
+    epoch_start: Zxid,
+    /// By how much the last txn's digest was off.
+    digest_off: u64,
+}
+
 impl Tree {
     /// Applies the next txn. Its zxid must be above that of every txn before.
     pub fn apply(&mut self, txn: &Txn) -> Applied {
@@ -181,12 +190,12 @@ impl Tree {
     /// What an answer that is no txn's tells as its zxid: the last txn's, and on a leader at least the start of its
     /// epoch, as ZooKeeper's leader does (specification 3, section 3.5.3).
     pub fn last_processed(&self) -> Zxid {
-        self.zxid.max(self.epoch_start)
+        self.zxid.max(self.beside.epoch_start)
     }
 
     /// This server leads from here on; the tree is the epoch's initial history. No txn, and in no snapshot.
     pub fn begin_epoch(&mut self, epoch: Epoch) {
-        self.epoch_start = Zxid::new(epoch, 0);
+        self.beside.epoch_start = Zxid::new(epoch, 0);
     }
 
     /// Compares the digest after a txn with what the txn or the snapshot says, and keeps it for the history.
@@ -206,7 +215,7 @@ impl Tree {
         let found = self.digest;
         let mismatch = expected.filter(|expected| *expected != found && !self.is_off(&txn.body, *expected));
         let off = expected.filter(|_| mismatch.is_none()).map(|expected| expected.wrapping_sub(found));
-        self.digest_off = off.unwrap_or(0);
+        self.beside.digest_off = off.unwrap_or(0);
         self.mismatch_count += u64::from(mismatch.is_some());
         mismatch.map(|expected| DigestMismatch { expected, found })
     }
@@ -222,7 +231,7 @@ impl Tree {
             let chosen = (0..).zip(&offs).filter(|(place, _)| chosen & (1 << place) != 0);
             chosen.fold(0, |sum: u64, (_, off)| sum.wrapping_add(*off)) == off
         };
-        off == self.digest_off || (1..1_u32 << offs.len()).any(is_sum)
+        off == self.beside.digest_off || (1..1_u32 << offs.len()).any(is_sum)
     }
 
     /// By how much the digest of a plain create may be off.

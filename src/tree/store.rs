@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::acls::Acls;
+use super::apply::Beside;
 use super::digest::{self, History};
 use super::links::Links;
 use super::names::{Key, Names};
@@ -39,15 +40,12 @@ pub struct Tree {
     ttls: BTreeSet<u32>,
     pub(super) quotas: Quotas,
     pub(super) zxid: Zxid,
-    /// Where the epoch starts that this server leads or led last.
-    pub(super) epoch_start: Zxid,
+    pub(super) beside: Beside,
     pub(super) digest: u64,
     pub(super) history: History,
     /// What the digest must be at a zxid that was not reached yet; until then txns' digests are not compared.
     pub(super) digest_due: Option<(Zxid, u64)>,
     pub(super) mismatch_count: u64,
-    /// By how much the last txn's digest was off; see `apply`.
-    pub(super) digest_off: u64,
     size_bytes: u64,
 }
 
@@ -112,10 +110,9 @@ impl Tree {
             ttls: BTreeSet::new(),
             quotas: Quotas::default(),
             zxid: Zxid::ZERO,
-            epoch_start: Zxid::ZERO,
+            beside: Beside::default(),
             digest: 0,
             history: History::default(),
-            digest_off: 0,
             digest_due: None,
             mismatch_count: 0,
             size_bytes: 0,

@@ -209,9 +209,9 @@ fn requests_wait_for_those_in_progress_and_are_answered_in_order() {
         clients
             .iter_mut()
             .enumerate()
-            .for_each(|(number, client)| client.begin_creates(&format!("/n{number}-"), 200));
+            .for_each(|(number, client)| client.begin_creates(&format!("/n{number}-"), 20));
         for client in &mut clients {
-            assert_eq!(client.end_creates(200), [0; 200], "{limit}");
+            assert_eq!(client.end_creates(20), [0; 20], "{limit}");
         }
         assert_eq!(mntr(port, "zk_outstanding_requests"), "0");
         let has_waited = mntr(port, "zk_request_throttle_wait_count") != "0";
