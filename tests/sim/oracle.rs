@@ -253,7 +253,10 @@ impl Oracle {
             );
             self.on_read(request, reply);
         }
-        self.seen = self.seen.max(reply.zxid);
+        // The start of an epoch is no txn: its leader's answers tell it, and those of its learners do not.
+        if reply.zxid.counter() != 0 {
+            self.seen = self.seen.max(reply.zxid);
+        }
     }
 
     fn on_written(&mut self, session: SessionId, request: &Request, reply: &mut Reply) {
