@@ -177,7 +177,7 @@ fn a_copy_of_the_tree_is_for_who_may_do_everything_and_not_at_once_again() {
     assert_eq!(fixture.command(200, "last_snapshot", "")["zxid"], zxid.as_str(), "the file stays");
     assert!(error(429, auth).is_null());
     let (head, _) = fixture.http(fixture.admin, "POST", "/zk/restore", auth);
-    assert!(head.starts_with("HTTP/1.1 400 "), "there is no file: {head}");
+    assert!(head.starts_with("HTTP/1.1 500 "), "there is no file: {head}");
 }
 
 #[test]

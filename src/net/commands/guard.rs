@@ -143,8 +143,8 @@ impl Commands {
             return in_json(StatusCode::SERVICE_UNAVAILABLE, "restore", Map::new(), None);
         }
         if body.is_end_stream() {
-            let error = "the body is to be a snapshot file";
-            return in_json(StatusCode::BAD_REQUEST, "restore", Map::new(), Some(error));
+            let error = "the body is to be a snapshot file"; // the client's fault, but a 500 in ZooKeeper
+            return in_json(StatusCode::INTERNAL_SERVER_ERROR, "restore", Map::new(), Some(error));
         }
         if !self.limits.permit((clients.shared.clock)(), |last| &mut last.restore) {
             stats.restores_limited.add(1);
