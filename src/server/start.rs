@@ -78,8 +78,9 @@ pub fn serve(args: &ServerArgs) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    // One core is left to the disk thread and to snapshots: a worker that shares it wakes for nothing, time and again.
-    let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1));
+    // One core is left to the disk thread and to snapshots. Never fewer than two: while the loop takes a leader's whole
+    // tree, probes are answered by the other one.
+    let workers = std::thread::available_parallelism().map_or(2, |cores| (cores.get() - 1).max(2));
     let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Unexpected(format!("start tokio: {error}")))?;
     let end = CancellationToken::new();
