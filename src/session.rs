@@ -16,7 +16,7 @@ use crate::base::{Millis, ServerId, SessionId};
 
 /// Every session id of a server stands in its top byte.
 const SERVER_SHIFT: u32 = 56;
-/// The bits below the server's byte: 40 bits of milliseconds, then a counter of 16 bits.
+/// The bits below the server's byte: 40 bits of milliseconds, then 16 bits that start by chance and count.
 const COUNTER_MASK: i64 = (1 << SERVER_SHIFT) - 1;
 /// How far ids go ahead when the clock was found behind them: as many sessions as one process hardly opens.
 const CLOCK_BACK_GAP: i64 = 1 << 24;
@@ -71,10 +71,14 @@ pub struct SessionIds {
 }
 
 impl SessionIds {
-    /// Starts at the wall clock. The seed decides by how much ids go ahead of a clock that went back.
+    /// Starts at the wall clock, and at a place of chance within its millisecond: two starts may find the same time, and
+    /// sessions of the first that no table holds, as local ones, are not to come back as others'. The seed decides that
+    /// place, and by how much ids go ahead of a clock that went back.
     pub fn new(server: ServerId, wall_ms: i64, seed: u64) -> SessionIds {
         let server_byte = server.0 << SERVER_SHIFT;
-        SessionIds { server_byte, counter: (wall_ms << 16) & COUNTER_MASK, rng: Rng::new(seed) }
+        let mut rng = Rng::new(seed);
+        let place = (rng.next_u64() & 0xffff) as i64;
+        SessionIds { server_byte, counter: (wall_ms << 16 | place) & COUNTER_MASK, rng }
     }
 
     /// Goes on beyond sessions of this server that are known, if the clock has gone back behind them: well beyond, and
@@ -393,8 +397,16 @@ mod tests {
     #[test]
     fn an_id_is_server_clock_and_counter() {
         let mut ids = SessionIds::new(ServerId(3), 0x12_3456_789a, 1);
-        assert_eq!(ids.next_id(), SessionId(0x0312_3456_789a_0000));
-        assert_eq!(ids.next_id(), SessionId(0x0312_3456_789a_0001));
+        let first = ids.next_id();
+        assert_eq!(first.0 >> 16, 0x0312_3456_789a);
+        assert_eq!(ids.next_id(), SessionId(first.0 + 1));
+    }
+
+    #[test]
+    fn two_starts_within_a_millisecond_give_different_ids() {
+        let first = |seed| SessionIds::new(ServerId(3), 0x12_3456_789a, seed).next_id();
+        let ids: BTreeSet<SessionId> = (0..100).map(first).collect();
+        assert!(ids.len() > 90, "{} different ids of 100", ids.len());
     }
 
     #[test]
@@ -413,9 +425,12 @@ mod tests {
 
     #[test]
     fn neither_nothing_nor_the_mark_of_containers_is_an_id() {
-        assert_eq!(SessionIds::new(ServerId(0), 0, 1).next_id(), SessionId(1));
-        let marked = SessionIds::new(ServerId(128), 0, 1).next_id();
-        assert_eq!(marked, SessionId(i64::MIN + 1));
+        let at_its_zero = |server: i64| {
+            let server_byte = server << SERVER_SHIFT;
+            SessionIds { server_byte, counter: 0, rng: Rng::new(1) }.next_id()
+        };
+        assert_eq!(at_its_zero(0), SessionId(1));
+        assert_eq!(at_its_zero(128), SessionId(i64::MIN + 1));
     }
 
     #[test]
