@@ -13,17 +13,18 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quorate::base::rng::Rng;
-use quorate::base::wire::Writer;
 use quorate::base::{SessionId, Zxid};
 
+use crate::acl::Identities;
+use crate::invariants::local_sessions::{self, Reign};
 use crate::invariants::watches::{List, Watches};
-use crate::oracle::{Asked, Oracle, Request};
+use crate::oracle::{Asked, Oracle, code};
 use crate::queue::Micros;
-use crate::wire::{self, Reply, op};
+use crate::request::Request;
+use crate::setup::Setup;
+use crate::wire::{self, ConnectMode, Reply};
 use crate::workload::Workload;
 
-/// Password of the identity that may do everything.
-pub const SUPER: &str = "super:simulated";
 /// The xid of a ping, of an event and of an auth packet.
 const PING_XID: i32 = -2;
 const EVENT_XID: i32 = -1;
@@ -53,6 +54,10 @@ pub struct Session {
     next_xid: i32,
     /// When a server last answered something that was sent then or later.
     pub heard: Micros,
+    /// The server that answered then.
+    home: Option<Reign>,
+    /// Whether a server said that it was that of one that only reads.
+    is_read_only: bool,
 }
 
 /// A request without a reply yet.
@@ -63,6 +68,7 @@ struct Pending {
     /// For a sync: what any client had seen when it was sent.
     seen: Zxid,
     at: Micros,
+    identities: Identities,
 }
 
 /// What it is doing.
@@ -94,20 +100,32 @@ pub struct Client {
     heard: Micros,
     /// What a sync on this connection promised.
     floor: Zxid,
+    /// Who it proved to be on this connection.
+    identities: Identities,
+    mode: ConnectMode,
+    /// The server that its connection is to.
+    pub peer: Option<Reign>,
+    /// The place of the server to which it went last.
+    last_server: usize,
     rng: Rng,
     /// Sessions that it lost.
     pub expired: u64,
+    /// Connections to servers that only read.
+    pub read_only: u64,
+    /// Sessions that it gave up.
+    pub given_up: u64,
 }
 
 impl Client {
     /// A client that connects at `at`.
-    pub fn new(index: usize, servers: usize, timeout: Micros, at: Micros, seed: u64) -> Client {
+    pub fn new(index: usize, setup: &Setup, at: Micros, seed: u64) -> Client {
         let mut rng = Rng::new(seed);
-        let workload = Workload::new(index, rng.next_u64());
+        let workload = Workload::new(index, setup, rng.next_u64());
+        let has_readers = setup.has_read_only();
         Client {
             phase: Phase::Away(at),
-            servers,
-            asked_timeout: timeout,
+            servers: setup.servers,
+            asked_timeout: setup.session_timeout,
             session: None,
             pending: VecDeque::new(),
             workload,
@@ -115,8 +133,15 @@ impl Client {
             sent: at,
             heard: at,
             floor: Zxid::ZERO,
+            identities: Identities::default(),
+            // The first client creates what all use, and the others may read.
+            mode: if has_readers && index > 0 { ConnectMode::ReadOnlyWillDo } else { ConnectMode::ReadWrite },
+            peer: None,
+            last_server: 0,
             rng,
             expired: 0,
+            read_only: 0,
+            given_up: 0,
         }
     }
 
@@ -148,7 +173,12 @@ impl Client {
         match self.phase {
             Phase::Away(at) if at <= now => {
                 self.phase = Phase::Connecting(now);
-                wishes.push(Wish::Connect(self.rng.below(self.servers as u64) as usize));
+                self.give_up_session(now);
+                // Often back to where it was: a session may live there alone.
+                if self.rng.below(3) > 0 {
+                    self.last_server = self.rng.below(self.servers as u64) as usize;
+                }
+                wishes.push(Wish::Connect(self.last_server));
                 self.sent = now;
                 Some(now + self.patience())
             }
@@ -166,12 +196,11 @@ impl Client {
 
     /// The connection stands: asks for the session.
     pub fn on_connected(&mut self, wishes: &mut Vec<Wish>) {
-        let frame = match &self.session {
-            Some(session) => {
-                wire::connect(session.last_zxid, self.timeout_ms(), session.id, &session.password)
-            }
-            None => wire::connect(Zxid::ZERO, self.timeout_ms(), SessionId::NONE, &[0; 16]),
+        let (zxid, session) = match &self.session {
+            Some(session) => (session.last_zxid, (session.id, &session.password[..])),
+            None => (Zxid::ZERO, (SessionId::NONE, &[0; 16][..])),
         };
+        let frame = wire::connect(zxid, self.timeout_ms(), session, self.mode);
         wishes.push(Wish::Send(frame));
     }
 
@@ -206,7 +235,11 @@ impl Client {
         let connected = wire::connected(frame).unwrap_or_else(|err| panic!("no connect response: {err}"));
         if connected.timeout_ms == 0 {
             let session = self.session.take();
-            assert!(session.is_some(), "only a session that is asked for again is refused");
+            let session = session.expect("only a session that is asked for again is refused");
+            if oracle.may_be_local(session.id) && !oracle.wanted_ephemeral(session.id) {
+                let silent = Micros(now.0 - session.heard.0);
+                local_sessions::on_refused(session.id, session.home, self.peer, silent, session.timeout);
+            }
             self.expired += 1;
             self.watches.clear();
             self.hang_up(now + Micros::of_ms(5), wishes);
@@ -222,14 +255,33 @@ impl Client {
                     connected.session
                 );
                 session.timeout = timeout;
-                session.heard = now;
+                session.home = self.peer;
             }
             None => {
                 let (id, password) = (connected.session, connected.password);
-                self.session =
-                    Some(Session { id, password, timeout, last_zxid: Zxid::ZERO, next_xid: 1, heard: now });
+                let (last_zxid, heard, home) = (Zxid::ZERO, self.sent, self.peer);
+                let is_read_only = connected.is_read_only;
+                self.session = Some(Session {
+                    id,
+                    password,
+                    timeout,
+                    last_zxid,
+                    next_xid: 1,
+                    heard,
+                    home,
+                    is_read_only,
+                });
             }
         }
+        let session = self.session.as_mut().expect("it was set above");
+        // The request to connect was under way all the time since it was sent.
+        session.heard = session.heard.max(self.sent);
+        session.is_read_only = connected.is_read_only;
+        assert!(
+            !connected.is_read_only || self.mode == ConnectMode::ReadOnlyWillDo,
+            "a server that only reads takes a client that writes"
+        );
+        self.read_only += u64::from(connected.is_read_only);
         self.phase = Phase::Live;
         if self.watches.count() > 0 {
             let seen = self.session.as_ref().map_or(Zxid::ZERO, |session| session.last_zxid);
@@ -255,31 +307,36 @@ impl Client {
         assert!(pending.xid == reply.xid, "a reply to {} came where {} was due", reply.xid, pending.xid);
         let session = self.session.as_mut().expect("a live client has a session");
         session.heard = session.heard.max(pending.at);
-        if matches!(pending.request, Request::Ping | Request::Auth) {
-            return;
+        if pending.request.tells_of_state() && pending.request != Request::Ping {
+            assert!(
+                reply.zxid >= session.last_zxid,
+                "{} saw {} and then {}: {:?}",
+                session.id,
+                session.last_zxid,
+                reply.zxid,
+                pending.request
+            );
+            session.last_zxid = reply.zxid;
         }
-        assert!(
-            reply.zxid >= session.last_zxid,
-            "{} saw {} and then {}: {:?}",
-            session.id,
-            session.last_zxid,
-            reply.zxid,
-            pending.request
-        );
-        session.last_zxid = reply.zxid;
+        let (id, is_read_only) = (session.id, session.is_read_only);
         match &pending.request {
             Request::SetWatches { seen, .. } => {
                 self.watches.on_registered_again(&oracle.model, *seen, reply.zxid);
             }
-            _ => self.watches.on_reply(&oracle.model, reply.zxid),
+            request if request.tells_of_state() => self.watches.on_reply(&oracle.model, reply.zxid),
+            _ => {}
         }
-        let asked = Asked { request: &pending.request, at: pending.at, floor: self.floor };
-        oracle.on_reply(session.id, &asked, &mut reply);
+        if pending.request == Request::Ping {
+            return;
+        }
+        let Pending { request, at, identities, .. } = &pending;
+        let asked = Asked { request, at: *at, floor: self.floor, identities: *identities, is_read_only };
+        oracle.on_reply(id, &asked, &mut reply);
         self.register(&pending.request, &reply);
         self.workload.on_reply(&oracle.model, &pending.request, &reply);
         match pending.request {
-            Request::Sync => self.floor = self.floor.max(pending.seen),
-            Request::Close => {
+            Request::Sync if reply.err == 0 => self.floor = self.floor.max(pending.seen),
+            Request::Close if reply.err == 0 => {
                 self.session = None;
                 self.forget_connection();
                 self.watches.clear();
@@ -290,16 +347,28 @@ impl Client {
     }
 
     fn register(&mut self, request: &Request, reply: &Reply) {
+        let watches = &mut self.watches;
         match request {
-            Request::Get { path, watch: true } if reply.err == 0 => {
-                self.watches.on_registered(path, List::Data, reply.zxid);
+            Request::Get { path, watch: true } if reply.err == 0 => watches.on_registered(path, List::Data),
+            Request::Exists { path, watch: true } => match reply.err {
+                0 => watches.on_registered(path, List::Data),
+                code::NO_NODE => watches.on_registered(path, List::Exist),
+                _ => {}
+            },
+            Request::Children { path, watch: true, .. } if reply.err == 0 => {
+                watches.on_registered(path, List::Children);
             }
-            Request::Exists { path, watch: true } => {
-                let list = if reply.err == 0 { List::Data } else { List::Exist };
-                self.watches.on_registered(path, list, reply.zxid);
-            }
-            Request::Children { path, watch: true } if reply.err == 0 => {
-                self.watches.on_registered(path, List::Children, reply.zxid);
+            Request::AddWatch { path, mode } => watches.on_added(path, *mode),
+            Request::CheckWatches { path, kind } | Request::RemoveWatches { path, kind } => {
+                let (has, found) = (watches.has(path, *kind), reply.err == 0);
+                assert!(
+                    has == found,
+                    "watches: {request:?} is answered with {}, and there are {watches:?}",
+                    reply.err
+                );
+                if matches!(request, Request::RemoveWatches { .. }) {
+                    watches.on_removed(path, *kind);
+                }
             }
             _ => {}
         }
@@ -316,7 +385,7 @@ impl Client {
         }
         let due = self.workload.due();
         if due <= now && self.pending.len() < self.workload.window() {
-            let watches = self.watches.count();
+            let watches = self.watches.waiting_count();
             for request in self.workload.next(now, &oracle.model, watches) {
                 self.send(now, request, oracle, wishes);
             }
@@ -334,15 +403,19 @@ impl Client {
         let session = self.session.as_mut().expect("a live client has a session");
         let xid = match request {
             Request::Ping => PING_XID,
-            Request::Auth => AUTH_XID,
+            Request::Auth(_) => AUTH_XID,
             _ => {
                 session.next_xid += 1;
                 session.next_xid - 1
             }
         };
-        let seen = oracle.on_sent(session.id, xid, &request);
-        wishes.push(Wish::Send(encode(xid, &request)));
-        self.pending.push_back(Pending { xid, request, seen, at: now });
+        if let Request::Auth(user) = request {
+            self.identities.add(user);
+        }
+        let identities = self.identities;
+        let seen = oracle.on_sent(session.id, xid, &request, identities);
+        wishes.push(Wish::Send(request.encode(xid)));
+        self.pending.push_back(Pending { xid, request, seen, at: now, identities });
         self.sent = now;
     }
 
@@ -353,12 +426,25 @@ impl Client {
     }
 
     fn forget_connection(&mut self) {
-        for pending in self.pending.drain(..) {
+        // The last one first, so that the first is asked for again first.
+        for pending in self.pending.drain(..).rev() {
             self.workload.on_unknown(&pending.request);
         }
         self.watches.on_disconnected();
         self.floor = Zxid::ZERO;
+        self.identities = Identities::default();
+        self.peer = None;
         self.workload.on_disconnected();
+    }
+
+    /// A client that can do with reading takes a new session, where any server gives it one, once its own has ended by
+    /// all that it can know.
+    fn give_up_session(&mut self, now: Micros) {
+        let is_over = |session: &mut Session| session.heard + Micros(session.timeout.0 * 2) < now;
+        if self.mode == ConnectMode::ReadOnlyWillDo && self.session.take_if(is_over).is_some() {
+            self.watches.clear();
+            self.given_up += 1;
+        }
     }
 
     fn patience(&self) -> Micros {
@@ -367,62 +453,5 @@ impl Client {
 
     fn timeout_ms(&self) -> i32 {
         i32::try_from(self.asked_timeout.0 / 1_000).expect("a timeout is short")
-    }
-}
-
-/// The frame of a request.
-fn encode(xid: i32, request: &Request) -> Bytes {
-    let put = |op: i32, fields: &dyn Fn(&mut Writer)| {
-        let mut body = wire::header(xid, op);
-        fields(&mut body);
-        wire::frame(body)
-    };
-    let path_watch = |op: i32, path: &str, watch: bool| {
-        put(op, &|body| {
-            body.string(path).bool(watch);
-        })
-    };
-    match request {
-        Request::Set { path, data, expected } => put(op::SET_DATA, &|body| {
-            body.string(path).buffer(Some(data)).i32(*expected);
-        }),
-        Request::Get { path, watch } => path_watch(op::GET_DATA, path, *watch),
-        Request::Exists { path, watch } => path_watch(op::EXISTS, path, *watch),
-        Request::Children { path, watch } => path_watch(op::GET_CHILDREN, path, *watch),
-        Request::Create { path, data, flags } => put(op::CREATE, &|body| {
-            body.string(path).buffer(Some(data));
-            wire::open_acl(body);
-            body.i32(*flags);
-        }),
-        Request::Delete { path, expected } => put(op::DELETE, &|body| {
-            body.string(path).i32(*expected);
-        }),
-        Request::Multi { check, set } => put(op::MULTI, &|body| {
-            body.i32(op::CHECK).bool(false).i32(-1).string(&check.0).i32(check.1);
-            for (path, data) in set {
-                body.i32(op::SET_DATA).bool(false).i32(-1).string(path).buffer(Some(data)).i32(-1);
-            }
-            body.i32(-1).bool(true).i32(-1);
-        }),
-        Request::SetWatches { seen, lists } => put(op::SET_WATCHES, &|body| {
-            body.i64(seen.0);
-            for list in lists {
-                body.count(list.len());
-                for path in list {
-                    body.string(path);
-                }
-            }
-        }),
-        Request::Sync => put(op::SYNC, &|body| {
-            body.string("/");
-        }),
-        Request::Auth => put(op::AUTH, &|body| {
-            body.i32(0).string("digest").buffer(Some(SUPER.as_bytes()));
-        }),
-        Request::Reconfig { joining, leaving } => put(op::RECONFIG, &|body| {
-            body.string(joining).string(leaving).i32(-1).i64(-1);
-        }),
-        Request::Ping => put(op::PING, &|_| {}),
-        Request::Close => put(op::CLOSE_SESSION, &|_| {}),
     }
 }

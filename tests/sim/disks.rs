@@ -8,14 +8,14 @@
 //!
 //! Not here: what survives a crash (`quorate::storage::SimDisk`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use quorate::base::{Recovered, Write, WriteSeq};
+use quorate::base::{Recovered, Room, Write, WriteSeq};
 use quorate::replica::Event;
-use quorate::storage::Error;
+use quorate::storage::{Disk, Error};
 use quorate::tree::Image;
 
-use crate::files::Files;
+use crate::files::{Files, RESERVE_BYTES};
 use crate::nemesis::Crash;
 use crate::network::{Process, Slot};
 use crate::queue::Micros;
@@ -25,6 +25,10 @@ use crate::world::{Happening, Mend, World};
 const RESTART_AFTER: Micros = Micros::of_ms(100);
 /// How long a snapshot takes at most.
 const SNAPSHOT_MAX: Micros = Micros::of_ms(80);
+
+/// What others keep on a full disk: enough that the whole reserve is kept free.
+const BALLAST: &str = "/others";
+const BALLAST_BYTES: usize = 8 * RESERVE_BYTES as usize;
 
 impl World {
     /// A process writes.
@@ -61,6 +65,29 @@ impl World {
             self.begin_batch(process);
         }
         self.step(process, Event::Synced(last));
+        self.look_for_room(process);
+    }
+
+    /// A process looks how much room its disk has, and tells it if that is another level. What is old goes then.
+    pub fn look_for_room(&mut self, process: Process) {
+        let slot = process.slot;
+        let server = &mut self.servers[slot.0];
+        let is_concerned = server.full_at.is_some() || self.facts.server(slot).room != Room::Enough;
+        let Some(running) = server.running.as_mut().filter(|_| is_concerned && server.life == process.life)
+        else {
+            return;
+        };
+        let room = running.files.room().unwrap_or_else(|err| panic!("{slot:?} cannot tell its room: {err}"));
+        if room == self.facts.server(slot).room {
+            return;
+        }
+        if room != Room::Enough {
+            drop(running.files.purge()); // if that is not possible, there is as little room as before
+        }
+        self.trace.line(|| format!("   {slot:?} has room: {room:?}"));
+        self.facts.servers[slot.0].room = room;
+        self.oracle.had_no_room = true;
+        self.step(process, Event::Room(room));
     }
 
     /// A process takes a snapshot.
@@ -80,17 +107,24 @@ impl World {
         let running = self.servers[process.slot.0].running.as_mut().expect("a current process runs");
         let image = running.snapshot.take().expect("a snapshot is being written");
         let zxid = image.zxid();
-        if let Err(err) = running.files.snapshot(&image) {
-            return self.on_disk_error(process.slot, &err);
+        let written = running.files.snapshot(&image);
+        let is_full = self.servers[process.slot.0].full_at.is_some();
+        match written {
+            Err(err) if !(err.is_full() && is_full) => self.on_disk_error(process.slot, &err),
+            // The log goes on without it.
+            written => {
+                let written = written.map_err(|err| err.to_string());
+                self.step(process, Event::SnapshotTaken(zxid, written));
+            }
         }
-        self.step(process, Event::SnapshotTaken(zxid, Ok(())));
     }
 
     /// A write failed, or needed a damaged file: the process ends, as a real one does, and the machine is looked after.
     fn on_disk_error(&mut self, slot: Slot, err: &Error) {
         let server = &self.servers[slot.0];
-        assert!(server.is_failing || !server.flipped.is_empty(), "{slot:?} cannot write: {err}");
-        if !server.is_failing {
+        let is_full = server.full_at.is_some() && err.is_full();
+        assert!(server.is_failing || is_full || !server.flipped.is_empty(), "{slot:?} cannot write: {err}");
+        if !server.is_failing && !is_full {
             self.queue.after(RESTART_AFTER, Happening::Mend(Mend::Start(slot)));
         }
         self.crash(slot, Crash::Power);
@@ -109,6 +143,24 @@ impl World {
         self.invariants.on_disk_replaced(&mut self.facts, slot);
         let opened = self.servers[slot.0].open();
         opened.unwrap_or_else(|err| panic!("{slot:?} cannot start on an empty disk: {err}"))
+    }
+
+    /// Leaves so many bytes free on a disk, for which others than the server are to blame.
+    pub fn fill_disk(&mut self, slot: Slot, free_bytes: u64) {
+        let server = &mut self.servers[slot.0];
+        server.disk.put(Path::new(BALLAST), &[0; BALLAST_BYTES]);
+        let free = server.disk.space(Path::new("/")).expect("there is a root").free_bytes;
+        let total = server.full_at.unwrap_or(u64::MAX);
+        server.full_at = Some(total - free + free_bytes);
+        server.set_faults();
+    }
+
+    /// There is room again on a disk. A process that ended for want of it starts.
+    pub fn empty_disk(&mut self, slot: Slot) {
+        let server = &mut self.servers[slot.0];
+        server.full_at = None;
+        server.set_faults();
+        self.on_mend(Mend::Start(slot));
     }
 
     /// Lets a disk's power fail after some more operations.

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use quorate::base::{Ensemble, Epoch, Epochs, Recovered, ServerId, Write, WriteSeq, Zxid};
+use quorate::base::{Ensemble, Epoch, Epochs, Recovered, Room, ServerId, Write, WriteSeq, Zxid};
 use quorate::zab::effects::Status;
 
 use crate::network::Slot;
@@ -156,6 +156,8 @@ pub struct ServerFacts {
     pub delivered_hash: u64,
     /// Whether a bit of a file of its disk was turned over.
     pub is_damaged: bool,
+    /// How much room it was told that its disk has.
+    pub room: Room,
 }
 
 /// A committed txn.
@@ -178,6 +180,10 @@ pub struct Proposed {
     pub primary: Slot,
     /// Its life at that time.
     pub life: u32,
+    /// What it had applied: at least, and at most.
+    pub applied: (Zxid, Zxid),
+    /// Whether its disk had room for what clients ask.
+    pub had_room: bool,
 }
 
 /// Everything seen so far.
@@ -255,6 +261,7 @@ impl Facts {
         server.durable = history;
         server.unsynced.clear();
         server.picture = None;
+        server.room = Room::Enough;
         server.delivered_count = count;
         server.delivered_hash = hash;
     }
@@ -296,10 +303,12 @@ impl Facts {
         server.delivered_hash = hash;
     }
 
-    /// A primary gives a zxid to a txn.
-    pub fn propose(&mut self, slot: Slot, logged: &Logged) {
-        let life = self.server(slot).life;
-        self.proposed.insert(logged.zxid, Proposed { hash: logged.hash, primary: slot, life });
+    /// A primary gives a zxid to a txn, in a step after which it has applied everything up to `applied`.
+    pub fn propose(&mut self, slot: Slot, logged: &Logged, applied: Zxid) {
+        let server = self.server(slot);
+        let applied = (server.delivered().min(applied), applied);
+        let (life, had_room, hash) = (server.life, server.room == Room::Enough, logged.hash);
+        self.proposed.insert(logged.zxid, Proposed { hash, primary: slot, life, applied, had_room });
     }
 
     /// The first server has delivered a txn.
@@ -325,6 +334,7 @@ impl ServerFacts {
             delivered_count: 0,
             delivered_hash: 0,
             is_damaged: false,
+            room: Room::Enough,
         }
     }
 

@@ -55,10 +55,12 @@ pub enum Kind {
     Expiry,
     /// A client's connection breaks.
     ClientBreak,
+    /// A disk fills up to its reserve, or into it, until there is room again.
+    FullDisk,
 }
 
 /// Every kind.
-pub const KINDS: [Kind; 20] = [
+pub const KINDS: [Kind; 21] = [
     Kind::Delay,
     Kind::Reorder,
     Kind::Stall,
@@ -79,6 +81,7 @@ pub const KINDS: [Kind; 20] = [
     Kind::HandOver,
     Kind::Expiry,
     Kind::ClientBreak,
+    Kind::FullDisk,
 ];
 
 /// How often each kind happened.

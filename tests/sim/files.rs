@@ -10,12 +10,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use quorate::base::{Recovered, ServerId, Write, WriteSeq};
+use quorate::base::{Recovered, Room, ServerId, Write, WriteSeq};
 use quorate::storage::{Error, Layout, Options, SimDisk, Snapshots, Store};
 use quorate::tree::{Image, Tree};
 
 /// How many snapshots are kept.
 const SNAPSHOTS_KEPT: usize = 3;
+
+/// How much of a disk is kept free for what was accepted already.
+pub const RESERVE_BYTES: u64 = 16 << 10;
 
 /// What a server with an empty disk does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +40,8 @@ impl Files {
     pub fn open(disk: &SimDisk, me: ServerId, empty_disk: EmptyDisk) -> Result<(Files, Recovered), Error> {
         let layout = Layout::in_dir(Path::new("/data"), me);
         let db_autocreate = empty_disk == EmptyDisk::Votes;
-        let options = Options { prealloc_bytes: 0, db_autocreate, ..Options::default() };
+        let options =
+            Options { prealloc_bytes: 0, db_autocreate, reserve_bytes: RESERVE_BYTES, ..Options::default() };
         let empty = Tree::new().image().to_body();
         let (store, recovered) = Store::open(Arc::new(disk.clone()), layout, options, empty)?;
         let snapshots = store.snapshots();
@@ -49,11 +53,21 @@ impl Files {
         self.store.perform(batch).map(drop)
     }
 
+    /// How much room is left.
+    pub fn room(&mut self) -> Result<Room, Error> {
+        self.store.room().map(|report| report.room)
+    }
+
+    /// Removes what no start needs any more.
+    pub fn purge(&self) -> Result<(), Error> {
+        self.snapshots.purge(SNAPSHOTS_KEPT).map(drop)
+    }
+
     /// Writes a snapshot beside the log, and removes what no start needs any more.
     pub fn snapshot(&mut self, image: &Image) -> Result<(), Error> {
         self.store.roll()?;
         match self.snapshots.write(image.zxid(), image.digest(), |out| image.write_body(out)) {
-            Ok(()) => self.snapshots.purge(SNAPSHOTS_KEPT).map(drop),
+            Ok(()) => self.purge(),
             Err(err) => Err(err),
         }
     }

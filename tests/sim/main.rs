@@ -8,6 +8,7 @@
 //!
 //! Not here: real sockets, files and time (`tests/it`).
 
+mod acl;
 mod client;
 mod crashes;
 mod disks;
@@ -21,6 +22,7 @@ mod nemesis;
 mod network;
 mod oracle;
 mod queue;
+mod request;
 mod run;
 mod scenarios;
 mod server;
@@ -103,6 +105,18 @@ fn print(totals: &Totals) {
         Micros(totals.longest_us),
         Micros(totals.recovery_max_us)
     );
+    println!(
+        "simulator: {} events of watches that stay, {} containers and nodes with a time to live ended, {} writes over a \
+         quota, {} put off, {} connections to servers that only read, {} sessions given up",
+        totals.persistent,
+        totals.reaped,
+        totals.over_quota,
+        totals.put_off,
+        totals.read_only,
+        totals.given_up
+    );
+    let by_op: Vec<String> = totals.by_op.iter().map(|(op, count)| format!("{op}: {count}")).collect();
+    println!("simulator: answers by operation: {}", by_op.join(", "));
     let faults: Vec<String> =
         KINDS.iter().map(|kind| format!("{kind:?} {}", totals.faults.of(*kind))).collect();
     println!("simulator: faults: {}", faults.join(", "));

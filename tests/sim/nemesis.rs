@@ -15,9 +15,10 @@ use quorate::storage::sim_disk::DiskFaults;
 use crate::client::{Client, Wish};
 use crate::facts::ServerFacts;
 use crate::faults::{Kind, Plan};
+use crate::files::RESERVE_BYTES;
 use crate::network::{Side, Slot};
-use crate::oracle::Request;
 use crate::queue::Micros;
+use crate::request::Request;
 use crate::server::Server;
 use crate::setup::Setup;
 use crate::world::{Happening, Mend, World};
@@ -100,6 +101,16 @@ impl World {
                 self.break_client(client);
                 stands
             }
+            Kind::FullDisk => {
+                let slot = self.some_slot();
+                if self.process(slot).is_none() || self.servers[slot.0].full_at.is_some() {
+                    return false;
+                }
+                let free_bytes = self.rng.below(RESERVE_BYTES);
+                self.fill_disk(slot, free_bytes);
+                self.queue.after(span, Happening::Mend(Mend::Room(slot)));
+                true
+            }
         }
     }
 
@@ -119,6 +130,7 @@ impl World {
                 }
             }
             Mend::Disk(slot) => self.servers[slot.0].sync_extra = Micros(0),
+            Mend::Room(slot) => self.empty_disk(slot),
             Mend::Restart(slot) => {
                 self.crash(slot, Crash::Power);
                 self.on_mend(Mend::Start(slot));
@@ -139,10 +151,11 @@ impl World {
         self.network.heal();
         for slot in (0..self.servers.len()).map(Slot) {
             self.servers[slot.0].sync_extra = Micros(0);
+            self.servers[slot.0].full_at = None;
             if self.servers[slot.0].is_failing {
                 self.crash(slot, Crash::Power);
             }
-            self.on_mend(Mend::Start(slot));
+            self.empty_disk(slot);
         }
         self.flush_links();
     }

@@ -8,127 +8,68 @@
 //! * a read shows the node as it was at the reply's zxid, and a read after `sync` nothing older than what any client had
 //!   seen when the sync was sent;
 //! * an acknowledged write stands in the history, once; a write without an answer may stand there or not, but not twice,
-//!   and not before it was sent.
+//!   and not before it was sent; one that was refused without a zxid never does.
 //!
 //! Not here: the order of replies and watch events on a connection (`client`, `invariants::watches`).
 
-use std::collections::BTreeMap;
+mod expect;
+mod reads;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate::base::{SessionId, Zxid};
+use quorate::session::LocalRule;
 
-use crate::model::{Model, Node, name_hash};
+use crate::acl::Identities;
+use crate::invariants::{local_sessions, reaping};
+use crate::model::Model;
 use crate::queue::Micros;
-use crate::wire::{self, Change, Reply, Stat, Txn};
-
-/// What a client asks for, as far as the oracle must know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Replaces a node's data; the version that it must have, -1 for any.
-    Set {
-        /// Where.
-        path: String,
-        /// A value that is used once.
-        data: Bytes,
-        /// What version it must have.
-        expected: i32,
-    },
-    /// Reads a node.
-    Get {
-        /// Where.
-        path: String,
-        /// Whether to be told of its next change.
-        watch: bool,
-    },
-    /// Looks whether a node exists.
-    Exists {
-        /// Where.
-        path: String,
-        /// Whether to be told of its next change.
-        watch: bool,
-    },
-    /// Lists the children of a node.
-    Children {
-        /// Where.
-        path: String,
-        /// Whether to be told of their next change.
-        watch: bool,
-    },
-    /// Creates a node.
-    Create {
-        /// Where; a sequence number may be added.
-        path: String,
-        /// What it holds.
-        data: Bytes,
-        /// 0 to 3, as on the wire: 1 ephemeral, 2 sequential.
-        flags: i32,
-    },
-    /// Removes a node.
-    Delete {
-        /// Where.
-        path: String,
-        /// What version it must have; -1 for any.
-        expected: i32,
-    },
-    /// Checks the version of one node and replaces the data of two, or nothing.
-    Multi {
-        /// The node that is checked, with its version.
-        check: (String, i32),
-        /// The nodes that are set.
-        set: [(String, Bytes); 2],
-    },
-    /// Registers watches again, on another connection: the paths of each list.
-    SetWatches {
-        /// What the client had seen.
-        seen: Zxid,
-        /// Watches of data, of nodes that were not there, and of children.
-        lists: [Vec<String>; 3],
-    },
-    /// Waits until this server has seen all that was committed before.
-    Sync,
-    /// Adds an identity to the connection.
-    Auth,
-    /// Changes the membership.
-    Reconfig {
-        /// Lines of servers to add or replace.
-        joining: String,
-        /// Ids of servers to remove.
-        leaving: String,
-    },
-    /// Nothing: keeps the session alive.
-    Ping,
-    /// Ends the session.
-    Close,
-}
-
-impl Request {
-    /// Whether it gets a zxid of its own.
-    pub fn is_write(&self) -> bool {
-        match self {
-            Request::Set { .. }
-            | Request::Create { .. }
-            | Request::Delete { .. }
-            | Request::Multi { .. }
-            | Request::Reconfig { .. }
-            | Request::Close => true,
-            Request::Get { .. }
-            | Request::Exists { .. }
-            | Request::Children { .. }
-            | Request::SetWatches { .. }
-            | Request::Sync
-            | Request::Auth
-            | Request::Ping => false,
-        }
-    }
-}
+use crate::request::Request;
+use crate::setup::Rules;
+use crate::wire::{self, Change, Reply, Txn, Why};
 
 /// Error codes that a right server may give to the requests of this test.
-mod code {
-    pub(super) const NO_NODE: i32 = -101;
-    pub(super) const BAD_VERSION: i32 = -103;
-    pub(super) const NODE_EXISTS: i32 = -110;
-    pub(super) const SESSION_EXPIRED: i32 = -112;
-    pub(super) const RUNTIME_INCONSISTENCY: i32 = -2;
+pub mod code {
+    /// Behind the failing one in a multi.
+    pub const RUNTIME_INCONSISTENCY: i32 = -2;
+    /// An operation that there is not, or is switched off.
+    pub const UNIMPLEMENTED: i32 = -6;
+    /// Arguments that make no sense.
+    pub const BAD_ARGUMENTS: i32 = -8;
+    /// A membership whose quorum is not there.
+    pub const NEW_CONFIG_NO_QUORUM: i32 = -13;
+    /// Another reconfig is on its way.
+    pub const RECONFIG_IN_PROGRESS: i32 = -14;
+    /// No such node.
+    pub const NO_NODE: i32 = -101;
+    /// Not allowed.
+    pub const NO_AUTH: i32 = -102;
+    /// Another version.
+    pub const BAD_VERSION: i32 = -103;
+    /// The parent is ephemeral.
+    pub const NO_CHILDREN_FOR_EPHEMERALS: i32 = -108;
+    /// It is there already.
+    pub const NODE_EXISTS: i32 = -110;
+    /// It has children.
+    pub const NOT_EMPTY: i32 = -111;
+    /// The session is over.
+    pub const SESSION_EXPIRED: i32 = -112;
+    /// A list of ACLs that makes no sense.
+    pub const INVALID_ACL: i32 = -114;
+    /// The session is on another server.
+    pub const SESSION_MOVED: i32 = -118;
+    /// The server only reads.
+    pub const NOT_READ_ONLY: i32 = -119;
+    /// The session is local.
+    pub const EPHEMERAL_ON_LOCAL: i32 = -120;
+    /// No such watch.
+    pub const NO_WATCHER: i32 = -121;
+    /// A limit is passed.
+    pub const QUOTA_EXCEEDED: i32 = -125;
+    /// Not executed, try again later: there is no room.
+    pub const THROTTLED: i32 = -127;
 }
 
 /// A request whose reply came.
@@ -140,309 +81,240 @@ pub struct Asked<'a> {
     pub at: Micros,
     /// What a sync before it on the connection promised; zero for nothing.
     pub floor: Zxid,
+    /// Who the connection was when it was sent.
+    pub identities: Identities,
+    /// Whether the server said that it only reads.
+    pub is_read_only: bool,
+}
+
+/// What is known of the decision about a txn.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided {
+    /// What was applied at its leader: at least, and at most.
+    pub applied: (Zxid, Zxid),
+    /// Whether its leader had no room for it.
+    pub lacks_room: bool,
 }
 
 /// A write that was sent.
 #[derive(Clone, Debug)]
 struct Sent {
     request: Request,
+    identities: Identities,
     /// What any client had seen when it was sent.
     floor: Zxid,
     /// Where it stands in the history.
     zxid: Option<Zxid>,
+    /// Whether the client was told that it was not begun.
+    is_refused: bool,
+}
+
+/// What a txn came to.
+#[derive(Clone, Debug)]
+struct Outcome {
+    session: SessionId,
+    xid: i32,
+    /// The error, 0 for none.
+    err: i32,
+    /// Of a multi: the error of each part.
+    parts: Vec<i32>,
 }
 
 /// The judge.
 pub struct Oracle {
     /// The committed history, replayed.
     pub model: Model,
+    /// What is allowed in this run.
+    rules: Rules,
     /// The highest zxid that any client has seen in a reply.
     seen: Zxid,
     writes: BTreeMap<(SessionId, i32), Sent>,
     /// Acknowledged writes by zxid: at the end each must stand in the history.
     acknowledged: BTreeMap<Zxid, (SessionId, i32)>,
-    /// The txn at each zxid, as far as clients may ask for it: who asked, and the error.
-    txns: BTreeMap<Zxid, (SessionId, i32, i32)>,
+    /// The txn at each zxid, as far as clients may ask for it.
+    txns: BTreeMap<Zxid, Outcome>,
+    /// Sessions that asked for an ephemeral node.
+    wanted_ephemerals: BTreeSet<SessionId>,
+    /// Whether a disk was ever without room.
+    pub had_no_room: bool,
     /// How many requests were answered without an error of the connection.
     pub answered: u64,
     /// When the last write that was acknowledged had been sent.
     pub last_write_sent: Micros,
-    /// How many of them were reads.
-    pub reads: u64,
+    /// How often each operation was answered.
+    pub by_op: BTreeMap<i32, u64>,
+    /// Writes that were refused for a quota.
+    pub over_quota: u64,
+    /// Containers and nodes with a time to live that ended.
+    pub reaped: u64,
+    /// Writes that were refused by a server that only reads, or that has no room.
+    pub put_off: u64,
 }
 
 impl Oracle {
     /// Nothing seen yet.
-    pub fn new() -> Oracle {
+    pub fn new(rules: Rules) -> Oracle {
         Oracle {
             model: Model::new(),
+            rules,
             seen: Zxid::ZERO,
             writes: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             txns: BTreeMap::new(),
+            wanted_ephemerals: BTreeSet::new(),
+            had_no_room: false,
             answered: 0,
             last_write_sent: Micros(0),
-            reads: 0,
+            by_op: BTreeMap::new(),
+            over_quota: 0,
+            reaped: 0,
+            put_off: 0,
         }
     }
 
     /// A client sends a request. Answers what any client has seen so far.
-    pub fn on_sent(&mut self, session: SessionId, xid: i32, request: &Request) -> Zxid {
+    pub fn on_sent(
+        &mut self,
+        session: SessionId,
+        xid: i32,
+        request: &Request,
+        identities: Identities,
+    ) -> Zxid {
         if request.is_write() && *request != Request::Close {
-            let sent = Sent { request: request.clone(), floor: self.seen, zxid: None };
+            let (request, floor) = (request.clone(), self.seen);
+            if request.wants_ephemeral() {
+                self.wanted_ephemerals.insert(session);
+            }
+            let sent = Sent { request, identities, floor, zxid: None, is_refused: false };
             let earlier = self.writes.insert((session, xid), sent);
             assert!(earlier.is_none(), "the client uses {xid} twice in {session}");
         }
         self.seen
     }
 
-    /// A txn is committed.
-    pub fn on_committed(&mut self, txn: Bytes) {
-        let txn = wire::txn(txn).unwrap_or_else(|err| panic!("a committed txn cannot be read: {err}"));
-        self.is_asked_for(&txn);
-        self.model.apply(&txn);
-        let err = match &txn.change {
-            Change::Error(err) => *err,
-            _ => 0,
-        };
-        self.txns.insert(txn.zxid, (txn.session, txn.cxid, err));
+    /// Whether a session asked for an ephemeral node, so that it may be known everywhere.
+    pub fn wanted_ephemeral(&self, session: SessionId) -> bool {
+        self.wanted_ephemerals.contains(&session)
     }
 
-    /// A write stands in the history once, after it was sent, and as it was sent.
-    fn is_asked_for(&mut self, txn: &Txn) {
-        if matches!(txn.change, Change::CreateSession { .. } | Change::CloseSession { .. }) {
-            return;
+    /// A txn is committed.
+    pub fn on_committed(&mut self, txn: Bytes, decided: Decided) {
+        let txn = wire::txn(txn).unwrap_or_else(|err| panic!("a committed txn cannot be read: {err}"));
+        match &txn.change {
+            Change::CreateSession { .. } => {
+                let asked = match self.wanted_ephemeral(txn.session) {
+                    true => local_sessions::Asked::Ephemeral,
+                    false => local_sessions::Asked::NothingMuch,
+                };
+                local_sessions::may_be_replicated(self.rules.local_sessions, txn.zxid, txn.session, asked);
+            }
+            Change::CloseSession { .. } => {}
+            Change::Delete { path, why: Why::Reaped } => {
+                let ended = (txn.zxid, txn.time, path.as_str());
+                reaping::check(&self.model, self.rules.reaping, ended, decided.applied);
+                self.reaped += 1;
+            }
+            // The end of a node, which was not its time any more.
+            Change::Error(_) if txn.session == SessionId::NONE && txn.cxid == 0 => {}
+            Change::Error(_)
+            | Change::Create { .. }
+            | Change::Delete { why: Why::Asked, .. }
+            | Change::SetData { .. }
+            | Change::SetAcl { .. }
+            | Change::Check
+            | Change::Reconfig { .. }
+            | Change::Multi(_) => self.is_asked_for(&txn, decided),
         }
+        self.model.apply(&txn);
+        let (err, parts) = match &txn.change {
+            Change::Error(err) => (*err, Vec::new()),
+            Change::Multi(parts) => (0, writes::part_errors(parts)),
+            _ => (0, Vec::new()),
+        };
+        self.txns.insert(txn.zxid, Outcome { session: txn.session, xid: txn.cxid, err, parts });
+    }
+
+    /// A write stands in the history once, after it was sent, as it was sent, and with the right outcome.
+    fn is_asked_for(&mut self, txn: &Txn, decided: Decided) {
         let key = (txn.session, txn.cxid);
         let Some(sent) = self.writes.get_mut(&key) else {
             panic!("{} was never asked for: {txn:?}", txn.zxid);
         };
         assert!(sent.zxid.is_none(), "{} does again what {:?} did: {txn:?}", txn.zxid, sent.zxid);
+        assert!(!sent.is_refused, "{} was refused, and is done all the same: {txn:?}", txn.zxid);
         assert!(sent.floor < txn.zxid, "{} was sent when clients had seen {}: {txn:?}", txn.zxid, sent.floor);
         sent.zxid = Some(txn.zxid);
-        let is_same = match (&sent.request, &txn.change) {
-            (_, Change::Error(_)) => true,
-            (Request::Set { path, data, .. }, Change::SetData { path: to, data: value, .. }) => {
-                path == to && data == value
-            }
-            (
-                Request::Create { path, data, flags },
-                Change::Create { path: to, data: value, is_ephemeral },
-            ) => to.starts_with(path.as_str()) && data == value && (*flags & 1 == 1) == *is_ephemeral,
-            (Request::Delete { path, .. }, Change::Delete { path: to }) => path == to,
-            (Request::Multi { .. }, Change::Multi(parts)) => parts.len() == 3,
-            (Request::Reconfig { .. }, Change::Reconfig { .. }) => true,
-            _ => false,
-        };
-        assert!(is_same, "{} is not what was asked for: {txn:?} for {:?}", txn.zxid, sent.request);
+        let sent = sent.clone();
+        self.over_quota += u64::from(expect::check(self, txn, &sent.request, sent.identities, decided));
     }
 
     /// A client got the reply to a request.
     pub fn on_reply(&mut self, session: SessionId, asked: &Asked<'_>, reply: &mut Reply) {
-        let Asked { request, at, floor } = *asked;
         self.answered += 1;
-        if request.is_write() {
-            self.last_write_sent = self.last_write_sent.max(at);
-            self.on_written(session, request, reply);
-        } else {
-            self.reads += 1;
-            assert!(
-                reply.zxid >= floor || matches!(request, Request::Auth),
-                "a read after sync shows {}, and {floor} was seen before the sync: {request:?}",
-                reply.zxid
-            );
-            self.on_read(request, reply);
-        }
-        // The start of an epoch is no txn: its leader's answers tell it, and those of its learners do not.
-        if reply.zxid.counter() != 0 {
-            self.seen = self.seen.max(reply.zxid);
-        }
-    }
-
-    fn on_written(&mut self, session: SessionId, request: &Request, reply: &mut Reply) {
-        let zxid = reply.zxid;
-        let Some((by, cxid, err)) = self.txns.get(&zxid).copied() else {
-            panic!("the reply {reply:?} to {request:?} of {session} names a txn that is not committed");
-        };
-        if *request == Request::Close {
-            assert!(by == session, "the reply to a close of {session} names {zxid} of {by}");
+        *self.by_op.entry(asked.request.op()).or_default() += 1;
+        if self.is_put_off(session, asked, reply) {
             return;
         }
-        assert!(
-            (by, cxid) == (session, reply.xid),
-            "the reply to {} of {session}, {request:?}, names {zxid}, which is {cxid} of {by}",
-            reply.xid
-        );
-        assert!(err == reply.err, "{zxid} ended with {err}, and the reply says {}: {request:?}", reply.err);
-        self.acknowledged.insert(zxid, (session, reply.xid));
-        match reply.err {
-            0 => self.on_success(request, reply),
-            err => self.on_refusal(session, request, zxid, err),
+        if asked.request.is_write() {
+            self.on_written(session, asked, reply);
+        } else {
+            assert!(
+                reply.zxid >= asked.floor || !asked.request.tells_of_state(),
+                "a read after sync shows {}, and {} was seen before the sync: {:?}",
+                reply.zxid,
+                asked.floor,
+                asked.request
+            );
+            self.on_read(session, asked, reply);
+        }
+        self.see(reply.zxid);
+    }
+
+    /// A reply tells of a state. The start of an epoch is none: its leader's answers tell it, those of its learners do
+    /// not.
+    fn see(&mut self, zxid: Zxid) {
+        if zxid.counter() != 0 {
+            self.seen = self.seen.max(zxid);
         }
     }
 
-    /// The result of a successful write is what the model says.
-    fn on_success(&self, request: &Request, reply: &mut Reply) {
-        let zxid = reply.zxid;
-        match request {
-            Request::Set { path, data, expected } => {
-                let before = self.model.before(path, zxid).expect("the model applied it");
-                let fits = *expected == -1 || *expected == before.stat.version;
-                assert!(fits, "{zxid} set {path} at version {}, asked for {expected}", before.stat.version);
-                let node = self.node(path, zxid);
-                assert!(node.data == *data, "{zxid} set {path} to {data:?}, and it holds {:?}", node.data);
-                same_stat(path, zxid, node, &read(wire::stat(&mut reply.body)));
-            }
-            Request::Create { path, flags, .. } => {
-                let created = read(wire::string(&mut reply.body));
-                let node = self.node(&created, zxid);
-                assert!(
-                    node.stat.czxid == zxid.0,
-                    "{zxid} says it created {created}, which {} did",
-                    node.stat.czxid
-                );
-                let before =
-                    self.model.before(crate::model::parent_of(path), zxid).expect("the parent exists");
-                let expected = match flags & 2 {
-                    0 => path.clone(),
-                    _ => format!("{path}{:010}", before.created),
-                };
-                assert!(created == expected, "{zxid} created {created}, and {expected} was its turn");
-            }
-            Request::Delete { path, expected } => {
-                let before = self.model.before(path, zxid).expect("the model applied it");
-                let fits = *expected == -1 || *expected == before.stat.version;
-                assert!(
-                    fits,
-                    "{zxid} deleted {path} at version {}, asked for {expected}",
-                    before.stat.version
-                );
-            }
-            Request::Multi { check, set } => self.on_multi(zxid, check, set, reply),
-            Request::Reconfig { .. } => {}
-            Request::Get { .. }
-            | Request::Exists { .. }
-            | Request::Children { .. }
-            | Request::SetWatches { .. }
-            | Request::Sync
-            | Request::Auth
-            | Request::Ping
-            | Request::Close => unreachable!("a read is no write"),
-        }
-    }
-
-    /// A multi does all or nothing, and says which.
-    fn on_multi(&self, zxid: Zxid, check: &(String, i32), set: &[(String, Bytes); 2], reply: &mut Reply) {
-        let body = &mut reply.body;
-        let before = self.model.before(&check.0, zxid).map(|node| node.stat.version);
-        let mut results = Vec::new();
-        loop {
-            let (kind, done, err) = (read(body.i32("type")), read(body.bool("done")), read(body.i32("err")));
-            if done {
-                break;
-            }
-            match kind {
-                wire::op::ERROR => {
-                    read(body.i32("err"));
-                    results.push(err);
+    /// Whether a request was refused before it was begun: by a server that only reads, or for want of room. It may not
+    /// stand in the history, and the reply tells of the state.
+    fn is_put_off(&mut self, session: SessionId, asked: &Asked<'_>, reply: &Reply) -> bool {
+        let request = asked.request;
+        let is_change = request.is_write() && *request != Request::Close;
+        let is_right = match reply.err {
+            code::NOT_READ_ONLY => asked.is_read_only && (is_change || *request == Request::Sync),
+            code::THROTTLED => {
+                let key = (session, reply.xid);
+                if self.txns.get(&reply.zxid).is_some_and(|txn| (txn.session, txn.xid) == key) {
+                    return false; // its leader had no room, and it got a zxid
                 }
-                wire::op::SET_DATA => {
-                    let stat = read(wire::stat(body));
-                    let path = &set[results.len() - 1].0;
-                    same_stat(path, zxid, self.node(path, zxid), &stat);
-                    results.push(0);
-                }
-                _ => results.push(0),
+                request.is_write() && self.had_no_room
             }
-        }
-        let mut expected = vec![match before {
-            Some(version) if version == check.1 => 0,
-            Some(_) => code::BAD_VERSION,
-            None => code::NO_NODE,
-        }];
-        for (path, _) in set {
-            let exists = self.model.before(path, zxid).is_some();
-            let is_over = expected.iter().any(|err| *err != 0);
-            expected.push(match (is_over, exists) {
-                (true, _) => code::RUNTIME_INCONSISTENCY,
-                (false, true) => 0,
-                (false, false) => code::NO_NODE,
-            });
-        }
-        assert!(results == expected, "{zxid}: the multi says {results:?}, and the model {expected:?}");
-        if results == [0, 0, 0] {
-            set.iter().for_each(|(path, data)| {
-                assert!(self.node(path, zxid).data == *data, "{zxid}: the multi left {path} as it was");
-            });
-        }
-    }
-
-    /// A refusal must have its reason in the model.
-    fn on_refusal(&self, session: SessionId, request: &Request, zxid: Zxid, err: i32) {
-        let version = |path: &str| self.model.at(path, zxid).map(|node| node.stat.version);
-        let is_closed = self.model.closed_at(session).is_some_and(|at| at < zxid);
-        let is_right = match (request, err) {
-            (_, code::SESSION_EXPIRED) => is_closed,
-            (Request::Set { path, .. } | Request::Delete { path, .. }, code::NO_NODE) => {
-                version(path).is_none()
+            _ => {
+                let may_stay = !is_change && *request != Request::Sync;
+                assert!(
+                    !asked.is_read_only || may_stay,
+                    "a server that only reads answers {request:?} with {}",
+                    reply.err
+                );
+                return false;
             }
-            (Request::Set { path, expected, .. } | Request::Delete { path, expected }, code::BAD_VERSION) => {
-                *expected != -1 && version(path).is_some_and(|version| version != *expected)
-            }
-            (Request::Create { path, .. }, code::NODE_EXISTS) => version(path).is_some(),
-            (Request::Create { path, .. }, code::NO_NODE) => version(crate::model::parent_of(path)).is_none(),
-            (Request::Reconfig { .. }, _) => true,
-            _ => false,
         };
-        assert!(is_right, "{zxid}: {request:?} was refused with {err} without a reason");
-    }
-
-    fn on_read(&self, request: &Request, reply: &mut Reply) {
-        let zxid = reply.zxid;
-        match request {
-            Request::Get { path, .. } => match (self.model.at(path, zxid), reply.err) {
-                (Some(node), 0) => {
-                    let data = read(reply.body.buffer("data")).unwrap_or_default();
-                    assert!(
-                        data == node.data,
-                        "{path} at {zxid} reads {data:?}, and it held {:?}",
-                        node.data
-                    );
-                    same_stat(path, zxid, node, &read(wire::stat(&mut reply.body)));
-                }
-                (node, err) => missing(path, zxid, node, err),
-            },
-            Request::Exists { path, .. } => match (self.model.at(path, zxid), reply.err) {
-                (Some(node), 0) => same_stat(path, zxid, node, &read(wire::stat(&mut reply.body))),
-                (node, err) => missing(path, zxid, node, err),
-            },
-            Request::Children { path, .. } => match (self.model.at(path, zxid), reply.err) {
-                (Some(node), 0) => {
-                    let count = read(reply.body.i32("count"));
-                    let names = (0..count).map(|_| name_hash(&read(wire::string(&mut reply.body))));
-                    let names = names.fold(0, u64::wrapping_add);
-                    assert!(
-                        (count, names) == (node.stat.children, node.names),
-                        "{path} at {zxid} lists {count} children, and it had {}",
-                        node.stat.children
-                    );
-                }
-                (node, err) => missing(path, zxid, node, err),
-            },
-            Request::SetWatches { .. } | Request::Sync | Request::Auth | Request::Ping => {
-                assert!(reply.err == 0, "{request:?} is answered with {}", reply.err);
-            }
-            Request::Set { .. }
-            | Request::Create { .. }
-            | Request::Delete { .. }
-            | Request::Multi { .. }
-            | Request::Reconfig { .. }
-            | Request::Close => unreachable!("a write is no read"),
+        assert!(is_right, "{request:?} is refused with {} without a reason", reply.err);
+        if let Some(sent) = self.writes.get_mut(&(session, reply.xid)) {
+            assert!(
+                sent.zxid.is_none(),
+                "{request:?} is refused with {} and stands at {:?}",
+                reply.err,
+                sent.zxid
+            );
+            sent.is_refused = true;
         }
-    }
-
-    fn node(&self, path: &str, zxid: Zxid) -> &Node {
-        self.model.at(path, zxid).unwrap_or_else(|| panic!("{path} does not exist at {zxid}"))
+        self.put_off += 1;
+        self.see(reply.zxid);
+        true
     }
 
     /// What any client has seen so far.
@@ -450,17 +322,25 @@ impl Oracle {
         self.seen
     }
 
+    /// Whether a session may be known to one server alone.
+    pub fn may_be_local(&self, session: SessionId) -> bool {
+        self.rules.local_sessions != LocalRule::Replicated
+            && !self.model.sessions().contains_key(&session)
+            && self.model.closed_at(session).is_none()
+    }
+
     /// At the end: every acknowledged write stands in the history, and nothing that a client saw lies beyond it.
     pub fn on_end(&self) {
         for (zxid, (session, xid)) in &self.acknowledged {
-            let found = self.txns.get(zxid).map(|(session, xid, _)| (*session, *xid));
+            let found = self.txns.get(zxid).map(|txn| (txn.session, txn.xid));
             assert!(
                 found == Some((*session, *xid)),
                 "{zxid}, acknowledged to {session}, is not in the history"
             );
         }
+        let begun = Zxid::new(self.seen.epoch(), 0);
         assert!(
-            self.seen <= self.model.last.max(self.seen.epoch_start()),
+            self.seen <= self.model.last.max(begun),
             "clients saw {}, and the history ends at {}",
             self.seen,
             self.model.last
@@ -468,30 +348,6 @@ impl Oracle {
     }
 }
 
-/// The zxid at which an epoch begins.
-trait EpochStart {
-    /// Counter 0 of the same epoch.
-    fn epoch_start(self) -> Zxid;
-}
-
-impl EpochStart for Zxid {
-    fn epoch_start(self) -> Zxid {
-        Zxid::new(self.epoch(), 0)
-    }
-}
-
 fn read<T>(result: Result<T, wire::Unreadable>) -> T {
     result.unwrap_or_else(|err| panic!("a reply cannot be read: {err}"))
-}
-
-fn missing(path: &str, zxid: Zxid, node: Option<&Node>, err: i32) {
-    assert!(
-        node.is_none() && err == code::NO_NODE,
-        "{path} at {zxid} is answered with {err}, and it held {:?}",
-        node.map(|node| node.stat)
-    );
-}
-
-fn same_stat(path: &str, zxid: Zxid, node: &Node, stat: &Stat) {
-    assert!(node.stat == *stat, "{path} at {zxid} shows {stat:?}, and it had {:?}", node.stat);
 }

@@ -9,6 +9,7 @@
 //!
 //! Not here: which seeds are run (`main`).
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate::base::{SessionId, Zxid};
@@ -16,7 +17,8 @@ use quorate::tree::Tree;
 use quorate::zab::effects::Status;
 
 use crate::faults::{Counts, Growth, Plan};
-use crate::model::Model;
+use crate::invariants::{quotas, reaping};
+use crate::model::{CONFIG, Model};
 use crate::network::Slot;
 use crate::queue::Micros;
 use crate::setup::Setup;
@@ -27,6 +29,8 @@ use crate::world::{Happening, Syncs, World};
 const RUN_MAX: Micros = Micros::of_s(120);
 /// How long clients go on after the ensemble has recovered.
 const AFTERMATH: Micros = Micros::of_s(2);
+/// How often a run is asked whether it has come to rest.
+const SETTLED_EVERY: Micros = Micros::of_ms(20);
 /// How many lines of a failed run are shown.
 const LINES_SHOWN: usize = 120;
 
@@ -49,6 +53,21 @@ pub struct Totals {
     pub found_due: u64,
     /// Sessions that expired.
     pub expired: u64,
+    /// Events of watches that stay.
+    pub persistent: u64,
+    /// How often each operation was answered.
+    pub by_op: BTreeMap<i32, u64>,
+    /// Containers and nodes with a time to live that ended, writes refused for a quota, and writes that were refused
+    /// before they were begun: by servers that only read, or for want of room.
+    pub reaped: u64,
+    /// See `reaped`.
+    pub over_quota: u64,
+    /// See `reaped`.
+    pub put_off: u64,
+    /// Connections to servers that only read, and sessions that clients gave up, mostly for one there.
+    pub read_only: u64,
+    /// See `read_only`.
+    pub given_up: u64,
     /// Steps of servers.
     pub steps: u64,
     /// Simulated time, in microseconds.
@@ -82,6 +101,13 @@ impl Totals {
         self.rearmed += other.rearmed;
         self.found_due += other.found_due;
         self.expired += other.expired;
+        self.persistent += other.persistent;
+        other.by_op.iter().for_each(|(op, count)| *self.by_op.entry(*op).or_default() += count);
+        self.reaped += other.reaped;
+        self.over_quota += other.over_quota;
+        self.put_off += other.put_off;
+        self.read_only += other.read_only;
+        self.given_up += other.given_up;
         self.steps += other.steps;
         self.simulated_us += other.simulated_us;
         self.recovery_max_us = self.recovery_max_us.max(other.recovery_max_us);
@@ -164,6 +190,13 @@ fn totals(world: &World, recovery: Micros) -> Totals {
         rearmed: world.clients.iter().map(|client| client.watches.rearmed).sum(),
         found_due: world.clients.iter().map(|client| client.watches.found_due).sum(),
         expired: world.invariants.sessions.expiries,
+        persistent: world.clients.iter().map(|client| client.watches.persistent_fired).sum(),
+        by_op: world.oracle.by_op.clone(),
+        reaped: world.oracle.reaped,
+        over_quota: world.oracle.over_quota,
+        put_off: world.oracle.put_off,
+        read_only: world.clients.iter().map(|client| client.read_only).sum(),
+        given_up: world.clients.iter().map(|client| client.given_up).sum(),
         steps: world.steps,
         simulated_us: world.queue.now().0,
         recovery_max_us: recovery.0,
@@ -209,7 +242,9 @@ pub fn recover(world: &mut World) -> Micros {
     world.run_until(recovered + AFTERMATH);
     world.clients.iter_mut().for_each(|client| client.finish());
     let end = world.queue.now() + limit;
-    world.run_while(end, |world| !is_settled(world));
+    while world.queue.now() < end && !is_settled(world) {
+        world.run_until(world.queue.now() + SETTLED_EVERY);
+    }
     assert!(is_settled(world), "liveness: after the last request {}", ills(world, healed, floor));
     last_comparison(world);
     Micros(recovered.0 - healed.0)
@@ -243,11 +278,25 @@ fn is_settled(world: &World) -> bool {
     world.clients.iter().all(|client| client.is_live() && client.is_idle())
         // Sessions whose client never heard of them, or forgot them, have ended by themselves.
         && world.oracle.model.sessions().keys().all(has_client)
+        && local_count(world) <= world.clients.len()
+        && left_over(world).is_none()
         && is_level(world)
         && world.facts.servers.iter().filter(|server| members.contains_key(&server.id)).all(|server| {
             server.delivered_count == all
                 && server.written.last() <= world.facts.last_committed().max(server.written.base)
         })
+}
+
+/// How many sessions servers know that live on them alone.
+fn local_count(world: &World) -> usize {
+    let running = world.servers.iter().filter_map(|server| server.running.as_ref());
+    running.map(|running| running.replica.inspect().local_session_count).sum()
+}
+
+/// A node that the leader had to end and that is still there.
+fn left_over(world: &World) -> Option<&str> {
+    let now = world.servers[world.leader()?.0].clock.now(world.queue.now());
+    reaping::left_over(&world.oracle.model, world.setup.reaping, now.wall_ms)
 }
 
 fn ills(world: &World, healed: Micros, floor: Zxid) -> String {
@@ -267,10 +316,13 @@ fn ills(world: &World, healed: Micros, floor: Zxid) -> String {
         .collect();
     let live = world.clients.iter().filter(|client| client.is_live()).count();
     format!(
-        "not well {} after the last fault (committed {}, clients saw {} after {floor}, {live} clients live, members {}): {}",
+        "not well {} after the last fault (committed {}, clients saw {} after {floor}, {live} clients live, {} local \
+         sessions, {:?} left over, members {}): {}",
         Micros(world.queue.now().0 - healed.0),
         world.facts.last_committed(),
         world.oracle.seen(),
+        local_count(world),
+        left_over(world),
         world.facts.ensemble().lines().join(" "),
         servers.join("; ")
     )
@@ -286,7 +338,10 @@ fn last_comparison(world: &World) {
             continue;
         }
         let running = server.running.as_ref().expect("every server runs at the end");
-        running.replica.service().tree.read(|tree| same_tree(slot, tree, &world.oracle.model));
+        running.replica.service().tree.read(|tree| {
+            same_tree(slot, tree, &world.oracle.model);
+            quotas::check(slot, tree);
+        });
     }
 }
 
@@ -294,7 +349,9 @@ fn same_tree(slot: Slot, tree: &Tree, model: &Model) {
     for (path, node) in model.nodes() {
         let found = tree.node(path).unwrap_or_else(|| panic!("{slot:?} has lost {path}"));
         let data = found.data().unwrap_or_default();
-        assert!(path == "/" || data == node.data, "{slot:?} holds {data:?} at {path}: {:?}", node.data);
+        // The membership of the configuration files is not in the history.
+        let is_given = path == CONFIG && node.stat.mzxid == 0;
+        assert!(is_given || data == node.data, "{slot:?} holds {data:?} at {path}: {:?}", node.data);
         let children = i32::try_from(found.child_count()).expect("few children");
         assert!(
             children == node.stat.children,

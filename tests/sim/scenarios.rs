@@ -8,18 +8,21 @@
 //!
 //! Not here: seeds (`main`), what must hold (`invariants`, `oracle`).
 
+mod service;
+
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate::base::Zxid;
 use quorate::replica::Event;
+use quorate::session::LocalRule;
 use quorate::zab::effects::Status;
 
 use crate::faults::{Growth, Kind};
 use crate::nemesis::Crash;
 use crate::network::{Side, Slot};
-use crate::oracle::Request;
 use crate::queue::Micros;
+use crate::request::Request;
 use crate::run::recover;
 use crate::setup::Setup;
 use crate::trace::Detail;
@@ -37,7 +40,12 @@ fn story(name: &str, turn: u64, tell: impl Fn(&mut World)) {
 
 /// Tells a story of three servers, of which so many are members from the start.
 fn story_of(founders: usize, name: &str, turn: u64, tell: impl Fn(&mut World)) {
-    let setup = Setup {
+    let setup = setup_of(founders, turn);
+    story_in(setup, name, turn, tell);
+}
+
+fn setup_of(founders: usize, turn: u64) -> Setup {
+    Setup {
         servers: 3,
         founders,
         clients: 4,
@@ -48,8 +56,13 @@ fn story_of(founders: usize, name: &str, turn: u64, tell: impl Fn(&mut World)) {
         snapshot_every: 100_000,
         commit_log_count: 500,
         sync_max: Micros(500),
+        local_sessions: LocalRule::Replicated,
         ..Setup::new(turn + 1)
-    };
+    }
+}
+
+/// Tells a story in this setup.
+fn story_in(setup: Setup, name: &str, turn: u64, tell: impl Fn(&mut World)) {
     let mut world = World::new(setup, Detail::Lines);
     let told = catch_unwind(AssertUnwindSafe(|| {
         tell(&mut world);

@@ -19,6 +19,7 @@ use quorate::replica::{Effect, Event, Replica};
 use quorate::storage::sim_disk::DiskFaults;
 use quorate::storage::{Error, SimDisk};
 use quorate::tree::Image;
+use quorate::zab::effects::Status;
 
 use crate::facts::Picture;
 use crate::files::{EmptyDisk, Files};
@@ -95,6 +96,12 @@ pub struct Running {
     pub clients: BTreeMap<ConnId, Served>,
     /// Whether it takes clients.
     pub serves: bool,
+    /// Whether it has no leader and serves those who only read.
+    pub is_read_only: bool,
+    /// What it is.
+    status: Status,
+    /// How often it became something else.
+    pub reign: u64,
     next_link: u64,
     next_conn: u64,
 }
@@ -104,6 +111,28 @@ impl Running {
     pub fn new_link(&mut self) -> LinkId {
         self.next_link += 1;
         LinkId(self.next_link)
+    }
+
+    /// It is something from here on. Answers whether it has a leader and takes clients.
+    pub fn become_status(&mut self, status: Status) -> bool {
+        let serves = match status {
+            Status::Leading(_) | Status::Following(..) | Status::Observing(..) | Status::Standalone => true,
+            Status::Looking | Status::Discovering | Status::Joining(_) => false,
+        };
+        self.is_read_only &= status.is_leaderless();
+        if !self.is_read_only {
+            self.reign += u64::from(self.status != status);
+            self.serves = serves;
+        }
+        self.status = status;
+        serves
+    }
+
+    /// It serves those who only read.
+    pub fn become_read_only(&mut self) {
+        self.is_read_only = true;
+        self.serves = true;
+        self.reign += 1;
     }
 
     /// A client's connection is accepted.
@@ -149,6 +178,8 @@ pub struct Server {
     pub sync_extra: Micros,
     /// Whether the disk was made to fail: an error of it ends the process, and is no fault of the code.
     pub is_failing: bool,
+    /// How many bytes fit on its disk, while it is full.
+    pub full_at: Option<u64>,
     /// Whether power was cut: nobody hears of it until the machine is on again.
     pub is_dark: bool,
     /// Files of its disk in which a bit was turned over.
@@ -170,6 +201,7 @@ impl Server {
             running: None,
             sync_extra: Micros(0),
             is_failing: false,
+            full_at: None,
             is_dark: false,
             flipped: Vec::new(),
             is_blank: false,
@@ -179,9 +211,14 @@ impl Server {
 
     /// Reads what its disk holds, as a start does.
     pub fn open(&mut self) -> Result<(Files, Recovered), Error> {
-        self.disk.set_faults(DiskFaults::default());
+        self.set_faults();
         let empty = if self.is_founder { EmptyDisk::Votes } else { EmptyDisk::IsFilledFirst };
         Files::open(&self.disk, self.id, empty)
+    }
+
+    /// Lets its disk answer no errors, but that it is full.
+    pub fn set_faults(&mut self) {
+        self.disk.set_faults(DiskFaults { capacity_bytes: self.full_at, ..DiskFaults::default() });
     }
 
     /// Turns a bit of an old file over: of any snapshot, or of a log that another follows. Says of which.
@@ -203,6 +240,7 @@ impl Server {
     pub fn replace_disk(&mut self, seed: u64) {
         self.disk = SimDisk::new(seed);
         self.flipped.clear();
+        self.full_at = None;
         (self.is_founder, self.is_blank) = (false, true);
     }
 
@@ -223,6 +261,9 @@ impl Server {
             links: BTreeMap::new(),
             clients: BTreeMap::new(),
             serves: false,
+            is_read_only: false,
+            status: Status::Looking,
+            reign: 0,
             next_link: 0,
             next_conn: 0,
         });

@@ -13,10 +13,10 @@ use quorate::base::{Ensemble, Millis, ServerId};
 use quorate::replica::prepare::Switch;
 use quorate::replica::{ClientSettings, Reaping, Rhythm, Settings};
 use quorate::session::{LocalRule, TimeoutLimits};
-use quorate::tree::{AclCheck, Schemes, acl};
+use quorate::tree::{AclCheck, Schemes};
 use quorate::zab;
 
-use crate::client::SUPER;
+use crate::acl::User;
 use crate::faults::Growth;
 use crate::invariants::sessions::Span;
 use crate::queue::Micros;
@@ -48,6 +48,29 @@ pub struct Setup {
     pub commit_log_count: usize,
     /// How long a sync of a disk takes at most, when the disk is well.
     pub sync_max: Micros,
+    /// What becomes of new sessions.
+    pub local_sessions: LocalRule,
+    /// Whether servers without a leader serve those who only read.
+    pub read_only: Switch,
+    /// Whether nodes may have a time to live.
+    pub ttl_nodes: Switch,
+    /// Whether limits of quotas are enforced.
+    pub quotas: Switch,
+    /// How containers and nodes with a time to live end.
+    pub reaping: Reaping,
+}
+
+/// What the oracle must know of a run's settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// What becomes of new sessions.
+    pub local_sessions: LocalRule,
+    /// Whether nodes may have a time to live.
+    pub has_ttl_nodes: bool,
+    /// Whether limits of quotas are enforced.
+    pub enforces_quotas: bool,
+    /// How containers and nodes with a time to live end.
+    pub reaping: Reaping,
 }
 
 impl Setup {
@@ -70,6 +93,34 @@ impl Setup {
             snapshot_every: 50 + rng.below(500),
             commit_log_count: 20 + rng.below(200) as usize,
             sync_max: Micros(200 + rng.below(4_000)),
+            local_sessions: match seed % 8 {
+                3 | 6 => LocalRule::Upgraded,
+                1 if seed % 16 == 1 => LocalRule::Local,
+                _ => LocalRule::Replicated,
+            },
+            read_only: if !seed.is_multiple_of(3) { Switch::On } else { Switch::Off },
+            ttl_nodes: if rng.below(6) > 0 { Switch::On } else { Switch::Off },
+            quotas: if rng.below(4) > 0 { Switch::On } else { Switch::Off },
+            reaping: Reaping {
+                every: Millis(tick_ms * (3 + rng.below(5))),
+                per_minute_max: 10_000,
+                unused_after: (rng.below(2) == 0).then_some(Millis(2_000)),
+            },
+        }
+    }
+
+    /// Whether there are servers that only read at times: their sessions are local.
+    pub fn has_read_only(&self) -> bool {
+        self.read_only == Switch::On && self.local_sessions != LocalRule::Replicated
+    }
+
+    /// What the oracle must know.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            local_sessions: self.local_sessions,
+            has_ttl_nodes: self.ttl_nodes == Switch::On,
+            enforces_quotas: self.quotas == Switch::On,
+            reaping: self.reaping,
         }
     }
 
@@ -100,20 +151,20 @@ impl Setup {
         let clients = ClientSettings {
             touch_every: Millis(tick.0 / 2),
             session_wait: Millis(10_000),
-            schemes: Schemes { super_digest: Some(acl::digest_id(SUPER)), ..Schemes::default() },
+            schemes: Schemes { super_digest: Some(User::Super.id().to_owned()), ..Schemes::default() },
             acl_check: AclCheck::Enforced,
         };
         Settings {
             zab,
             ensemble: if self.is_founder(id) { self.ensemble() } else { self.ensemble_of(self.servers) },
             timeouts: TimeoutLimits { min: Millis(tick.0 * 2), max: Millis(tick.0 * 20) },
-            local_sessions: LocalRule::Replicated,
-            read_only: Switch::Off,
+            local_sessions: self.local_sessions,
+            read_only: self.read_only,
             clients,
-            ttl_nodes: Switch::Off,
-            quotas: Switch::Off,
+            ttl_nodes: self.ttl_nodes,
+            quotas: self.quotas,
             snapshots: Rhythm { txns: self.snapshot_every, bytes: None },
-            reaping: Reaping { every: Millis(60_000), per_minute_max: 10_000, unused_after: None },
+            reaping: self.reaping,
         }
     }
 

@@ -15,6 +15,7 @@ use quorate::base::ConnId;
 use quorate::replica::{Closing, Event, ToClient};
 
 use crate::client::Wish;
+use crate::invariants::local_sessions::Reign;
 use crate::invariants::sessions::Sign;
 use crate::network::{Process, Slot};
 use crate::queue::Micros;
@@ -106,6 +107,7 @@ impl World {
             return;
         };
         let conn = running.accept(mono, (client, serial));
+        self.clients[client].peer = Some(Reign { process, number: running.reign });
         self.connections[client].served_by = Some((process, conn));
         let mut wishes = Vec::new();
         self.clients[client].on_connected(&mut wishes);

@@ -26,12 +26,18 @@ pub mod op {
     pub const GET_DATA: i32 = 4;
     /// setData
     pub const SET_DATA: i32 = 5;
+    /// getACL
+    pub const GET_ACL: i32 = 6;
+    /// setACL
+    pub const SET_ACL: i32 = 7;
     /// getChildren
     pub const GET_CHILDREN: i32 = 8;
     /// sync
     pub const SYNC: i32 = 9;
     /// ping
     pub const PING: i32 = 11;
+    /// getChildren2
+    pub const GET_CHILDREN2: i32 = 12;
     /// check, inside a multi
     pub const CHECK: i32 = 13;
     /// multi
@@ -40,10 +46,34 @@ pub mod op {
     pub const CREATE2: i32 = 15;
     /// reconfig
     pub const RECONFIG: i32 = 16;
-    /// setWatches
-    pub const SET_WATCHES: i32 = 101;
+    /// checkWatches
+    pub const CHECK_WATCHES: i32 = 17;
+    /// removeWatches
+    pub const REMOVE_WATCHES: i32 = 18;
+    /// createContainer
+    pub const CREATE_CONTAINER: i32 = 19;
+    /// deleteContainer
+    pub const DELETE_CONTAINER: i32 = 20;
+    /// createTTL
+    pub const CREATE_TTL: i32 = 21;
+    /// multiRead
+    pub const MULTI_READ: i32 = 22;
     /// auth
     pub const AUTH: i32 = 100;
+    /// setWatches
+    pub const SET_WATCHES: i32 = 101;
+    /// sasl
+    pub const SASL: i32 = 102;
+    /// getEphemerals
+    pub const GET_EPHEMERALS: i32 = 103;
+    /// getAllChildrenNumber
+    pub const GET_ALL_CHILDREN_NUMBER: i32 = 104;
+    /// setWatches2
+    pub const SET_WATCHES2: i32 = 105;
+    /// addWatch
+    pub const ADD_WATCH: i32 = 106;
+    /// whoAmI
+    pub const WHO_AM_I: i32 = 107;
     /// createSession
     pub const CREATE_SESSION: i32 = -10;
     /// closeSession
@@ -52,17 +82,27 @@ pub mod op {
     pub const ERROR: i32 = -1;
 }
 
-/// A node's numbers, as far as this test looks at them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A node's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stat {
     /// zxid of the creation.
     pub czxid: i64,
     /// zxid of the last change of the data.
     pub mzxid: i64,
+    /// Time of the creation, in ms since 1970.
+    pub ctime: i64,
+    /// Time of the last change of the data, in ms since 1970.
+    pub mtime: i64,
     /// Number of changes of the data.
     pub version: i32,
+    /// Number of children that came or went.
+    pub cversion: i32,
+    /// Number of changes of the ACL.
+    pub aversion: i32,
     /// The session that owns an ephemeral node, else 0.
     pub owner: i64,
+    /// Bytes of data.
+    pub data_len: i32,
     /// Number of children.
     pub children: i32,
     /// zxid of the last change of the children.
@@ -77,11 +117,22 @@ pub fn frame(body: Writer) -> Bytes {
     frame.finish()
 }
 
-/// The connect request.
-pub fn connect(last_zxid: Zxid, timeout_ms: i32, session: SessionId, password: &[u8]) -> Bytes {
+/// The connect request, with a session and its password.
+pub fn connect(last_zxid: Zxid, timeout_ms: i32, session: (SessionId, &[u8]), mode: ConnectMode) -> Bytes {
+    let (session, password) = session;
     let mut body = Writer::new();
-    body.i32(0).i64(last_zxid.0).i32(timeout_ms).i64(session.0).buffer(Some(password)).bool(false);
+    body.i32(0).i64(last_zxid.0).i32(timeout_ms).i64(session.0).buffer(Some(password));
+    body.bool(mode == ConnectMode::ReadOnlyWillDo);
     frame(body)
+}
+
+/// What a client wants of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectMode {
+    /// It writes.
+    ReadWrite,
+    /// It can do with reading.
+    ReadOnlyWillDo,
 }
 
 /// A request's header.
@@ -91,9 +142,34 @@ pub fn header(xid: i32, op: i32) -> Writer {
     body
 }
 
-/// Puts a list of one open ACL.
-pub fn open_acl(body: &mut Writer) {
-    body.count(1).i32(31).string("world").string("anyone");
+/// Puts an ACL.
+pub fn put_acl(body: &mut Writer, acl: &[AclEntry]) {
+    body.count(acl.len());
+    for entry in acl {
+        body.i32(entry.perms).string(&entry.scheme).string(&entry.id);
+    }
+}
+
+/// An entry of an ACL.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AclEntry {
+    /// What it allows, as bits.
+    pub perms: i32,
+    /// How who asks is known.
+    pub scheme: String,
+    /// As whom.
+    pub id: String,
+}
+
+/// Reads an ACL.
+pub fn acl(reader: &mut Reader) -> Result<Vec<AclEntry>, Unreadable> {
+    let count = reader.i32("acl")?;
+    (0..count)
+        .map(|_| {
+            let perms = reader.i32("perms")?;
+            Ok(AclEntry { perms, scheme: string(reader)?, id: string(reader)? })
+        })
+        .collect()
 }
 
 /// What a server says to a connect request.
@@ -105,6 +181,8 @@ pub struct Connected {
     pub session: SessionId,
     /// Its password.
     pub password: Bytes,
+    /// Whether the server only reads.
+    pub is_read_only: bool,
 }
 
 /// Reads a connect response.
@@ -114,8 +192,8 @@ pub fn connected(frame: Bytes) -> Result<Connected, Unreadable> {
     let timeout_ms = reader.i32("timeOut")?;
     let session = SessionId(reader.i64("sessionId")?);
     let password = reader.buffer("passwd")?.unwrap_or_default();
-    reader.bool("readOnly")?;
-    Ok(Connected { timeout_ms, session, password })
+    let is_read_only = reader.bool("readOnly")?;
+    Ok(Connected { timeout_ms, session, password, is_read_only })
 }
 
 /// A reply or a watch event.
@@ -140,18 +218,19 @@ pub fn reply(frame: Bytes) -> Result<Reply, Unreadable> {
 
 /// Reads a stat.
 pub fn stat(reader: &mut Reader) -> Result<Stat, Unreadable> {
-    let czxid = reader.i64("czxid")?;
-    let mzxid = reader.i64("mzxid")?;
-    reader.i64("ctime")?;
-    reader.i64("mtime")?;
-    let version = reader.i32("version")?;
-    reader.i32("cversion")?;
-    reader.i32("aversion")?;
-    let owner = reader.i64("ephemeralOwner")?;
-    reader.i32("dataLength")?;
-    let children = reader.i32("numChildren")?;
-    let pzxid = reader.i64("pzxid")?;
-    Ok(Stat { czxid, mzxid, version, owner, children, pzxid })
+    Ok(Stat {
+        czxid: reader.i64("czxid")?,
+        mzxid: reader.i64("mzxid")?,
+        ctime: reader.i64("ctime")?,
+        mtime: reader.i64("mtime")?,
+        version: reader.i32("version")?,
+        cversion: reader.i32("cversion")?,
+        aversion: reader.i32("aversion")?,
+        owner: reader.i64("ephemeralOwner")?,
+        data_len: reader.i32("dataLength")?,
+        children: reader.i32("numChildren")?,
+        pzxid: reader.i64("pzxid")?,
+    })
 }
 
 /// Reads a string that must not be null.
@@ -168,8 +247,32 @@ pub struct Txn {
     pub cxid: i32,
     /// Its place.
     pub zxid: Zxid,
+    /// Its leader's wall clock, in ms since 1970.
+    pub time: i64,
     /// What it does.
     pub change: Change,
+}
+
+/// What kind of node is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// It stays.
+    Persistent,
+    /// It goes with its session.
+    Ephemeral,
+    /// It goes when its last child has gone.
+    Container,
+    /// It goes when it has had no children and no new data for so long, in ms.
+    Ttl(i64),
+}
+
+/// Who deletes a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A client.
+    Asked,
+    /// The server: it is a container or has a time to live.
+    Reaped,
 }
 
 /// What a txn does.
@@ -193,13 +296,26 @@ pub enum Change {
         path: String,
         /// What it holds.
         data: Bytes,
-        /// Whether it belongs to the session.
-        is_ephemeral: bool,
+        /// Who may do what.
+        acl: Vec<AclEntry>,
+        /// What kind of node it is.
+        kind: NodeKind,
     },
     /// A node goes.
     Delete {
         /// Where.
         path: String,
+        /// Who wants it.
+        why: Why,
+    },
+    /// A node's ACL is replaced.
+    SetAcl {
+        /// Where.
+        path: String,
+        /// Who may do what.
+        acl: Vec<AclEntry>,
+        /// The new version of the ACL.
+        version: i32,
     },
     /// A node's data is replaced.
     SetData {
@@ -227,9 +343,9 @@ pub fn txn(bytes: Bytes) -> Result<Txn, Unreadable> {
     let session = SessionId(reader.i64("clientId")?);
     let cxid = reader.i32("cxid")?;
     let zxid = Zxid(reader.i64("zxid")?);
-    reader.i64("time")?;
+    let time = reader.i64("time")?;
     let kind = reader.i32("type")?;
-    Ok(Txn { session, cxid, zxid, change: change(kind, &mut reader)? })
+    Ok(Txn { session, cxid, zxid, time, change: change(kind, &mut reader)? })
 }
 
 /// Who asked for a txn, the client's number for it, and its type; `None` if there is no whole header.
@@ -248,17 +364,14 @@ fn change(kind: i32, reader: &mut Reader) -> Result<Change, Unreadable> {
             Change::CloseSession { paths }
         }
         op::ERROR => Change::Error(reader.i32("err")?),
-        op::CREATE | op::CREATE2 => {
+        op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => create(kind, reader)?,
+        op::DELETE => Change::Delete { path: string(reader)?, why: Why::Asked },
+        op::DELETE_CONTAINER => Change::Delete { path: string(reader)?, why: Why::Reaped },
+        op::SET_ACL => {
             let path = string(reader)?;
-            let data = reader.buffer("data")?.unwrap_or_default();
-            for _ in 0..reader.i32("acl")? {
-                reader.i32("perms")?;
-                string(reader)?;
-                string(reader)?;
-            }
-            Change::Create { path, data, is_ephemeral: reader.bool("ephemeral")? }
+            let acl = acl(reader)?;
+            Change::SetAcl { path, acl, version: reader.i32("version")? }
         }
-        op::DELETE => Change::Delete { path: string(reader)? },
         op::SET_DATA => {
             let path = string(reader)?;
             let data = reader.buffer("data")?.unwrap_or_default();
@@ -282,4 +395,20 @@ fn change(kind: i32, reader: &mut Reader) -> Result<Change, Unreadable> {
         }
         _ => panic!("the simulated clients cause no txn of type {kind}"),
     })
+}
+
+fn create(kind: i32, reader: &mut Reader) -> Result<Change, Unreadable> {
+    let path = string(reader)?;
+    let data = reader.buffer("data")?.unwrap_or_default();
+    let acl = acl(reader)?;
+    let kind = match kind {
+        op::CREATE_CONTAINER => NodeKind::Container,
+        op::CREATE_TTL => {
+            reader.i32("parentCVersion")?;
+            NodeKind::Ttl(reader.i64("ttl")?)
+        }
+        _ if reader.bool("ephemeral")? => NodeKind::Ephemeral,
+        _ => NodeKind::Persistent,
+    };
+    Ok(Change::Create { path, data, acl, kind })
 }

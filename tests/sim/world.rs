@@ -23,9 +23,9 @@ use crate::client::Client;
 use crate::facts::{Facts, Picture};
 use crate::faults::{Counts, Plan};
 use crate::invariants::sessions::Sign;
-use crate::invariants::{Invariants, Seen, ephemerals};
+use crate::invariants::{Invariants, Seen, ephemerals, quotas};
 use crate::network::{Link, Network, Process, Side, Slot};
-use crate::oracle::Oracle;
+use crate::oracle::{Decided, Oracle};
 use crate::queue::{Micros, Queue};
 use crate::server::Server;
 use crate::setup::Setup;
@@ -35,6 +35,9 @@ use crate::wire::{self, op};
 
 /// How often a process is told that time passes, at least.
 const TICK_MAX: Micros = Micros::of_ms(50);
+
+/// In how many steps quotas are counted again once, if the tree changed.
+const QUOTAS_EVERY: u64 = 16;
 
 /// What happens.
 #[derive(Debug)]
@@ -88,6 +91,8 @@ pub enum Mend {
     Disk(Slot),
     /// This server starts.
     Start(Slot),
+    /// This disk has room again.
+    Room(Slot),
     /// This server's machine is looked after: its process ends, if it has not, and starts.
     Restart(Slot),
 }
@@ -173,7 +178,7 @@ impl World {
             .map(|index| {
                 let at = Micros::of_ms(rng.below(200));
                 queue.at(at, Happening::Wake(index, 0));
-                Client::new(index, setup.servers, setup.session_timeout, at, rng.next_u64())
+                Client::new(index, &setup, at, rng.next_u64())
             })
             .collect();
         let mut world = World {
@@ -182,7 +187,7 @@ impl World {
             connections: (0..setup.clients).map(|_| Connection::default()).collect(),
             facts: Facts::new(&ids, setup.ensemble()),
             invariants: Invariants::default(),
-            oracle: Oracle::new(),
+            oracle: Oracle::new(setup.rules()),
             trace: Trace::new(detail),
             counts: Counts::default(),
             plan: None,
@@ -217,6 +222,7 @@ impl World {
                     self.queue.after(self.tick_every(), Happening::Tick(process));
                     self.tick_connections(process);
                     self.step(process, Event::Tick);
+                    self.look_for_room(process);
                 }
             }
             Happening::Tell(process, event) => self.step(process, *event),
@@ -269,6 +275,9 @@ impl World {
         let seed = self.rng.next_u64();
         let now = self.queue.now();
         let opened = self.servers[slot.0].open();
+        if opened.as_ref().is_err_and(|err| err.is_full()) && self.servers[slot.0].full_at.is_some() {
+            return; // it stays down until there is room
+        }
         let (files, recovered) = opened.unwrap_or_else(|err| self.replace_disk(slot, &err));
         self.trace
             .line(|| format!("{now} {slot:?} starts: {:?} last {}", recovered.epochs, recovered.last_zxid()));
@@ -343,11 +352,19 @@ impl World {
         if let Some(running) = &self.servers[slot.0].running
             && self.facts.server(slot).delivered() != picture.delivered
         {
-            running.replica.service().tree.read(|tree| ephemerals::check(slot, tree));
+            running.replica.service().tree.read(|tree| {
+                ephemerals::check(slot, tree);
+                if self.steps.is_multiple_of(QUOTAS_EVERY) {
+                    quotas::check(slot, tree);
+                }
+            });
         }
         self.invariants.on_stepped(&mut self.facts, slot, &picture);
         for place in known..self.facts.committed.len() {
-            self.oracle.on_committed(self.facts.committed[place].logged.txn.clone());
+            let logged = &self.facts.committed[place].logged;
+            let proposed = self.facts.proposed.get(&logged.zxid).expect("what is committed was proposed");
+            let decided = Decided { applied: proposed.applied, lacks_room: !proposed.had_room };
+            self.oracle.on_committed(logged.txn.clone(), decided);
         }
     }
 
@@ -378,23 +395,26 @@ impl World {
             Effect::Client(conn, tell) => self.tell_client(process, conn, tell, events),
             Effect::Notify(zxid, conns) => self.notify(process, zxid, &conns, events),
             Effect::Status(status) => self.on_status(process, status, events),
-            Effect::ReadOnly => unreachable!("it is switched off"),
+            Effect::ReadOnly => {
+                let running = self.servers[process.slot.0].running.as_mut().expect("it is stepping");
+                running.become_read_only();
+            }
             Effect::Ensemble(_) | Effect::LimitPassed(_) | Effect::Transferred(_) => {}
         }
     }
 
     fn on_status(&mut self, process: Process, status: Status, events: &mut VecDeque<Event>) {
-        let serves = match status {
-            Status::Leading(_) | Status::Following(..) | Status::Observing(..) | Status::Standalone => true,
-            Status::Looking | Status::Discovering | Status::Joining(_) => false,
-        };
         let running = self.servers[process.slot.0].running.as_mut().expect("it is stepping");
-        running.serves = serves;
+        let (was_read_only, serves) = (running.is_read_only, running.become_status(status));
+        if was_read_only && running.is_read_only {
+            return; // it goes on reading, whatever the election does
+        }
+        if was_read_only || !serves {
+            self.close_clients(process, events);
+        }
         if serves {
             // It holds all that its leader held: all that was committed.
             self.servers[process.slot.0].is_blank = false;
-        } else {
-            self.close_clients(process, events);
         }
     }
 

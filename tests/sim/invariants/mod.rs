@@ -18,11 +18,15 @@ pub mod global_primary_order;
 pub mod integrity;
 pub mod leadership;
 pub mod local_primary_order;
+pub mod local_sessions;
 pub mod messages;
 pub mod prefix_consistency;
 pub mod primary_integrity;
+pub mod quotas;
+pub mod reaping;
 pub mod sessions;
 pub mod total_order;
+pub mod watch_events;
 pub mod watches;
 
 use quorate::base::{Epochs, LinkId, Recovered, Write, WriteSeq, Zxid};
@@ -124,7 +128,7 @@ impl Invariants {
             let led = facts.server(slot).picture.as_ref().is_some_and(leads);
             if led || leads(picture) {
                 self.check(facts, slot, &Seen::Proposed(&logged));
-                facts.propose(slot, &logged);
+                facts.propose(slot, &logged, picture.delivered);
             }
         }
         facts.on_write(slot, seq, write);

@@ -1,0 +1,94 @@
+//! Local sessions: one that is local is known to its own server alone until it needs more, and lives there as long as any.
+//!
+//! In: each session that is replicated, what its client asked for, and refusals of sessions that are presented again.
+//! Out: a panic when a session is known that had to be local, or ended that had to live.
+//!
+//! Always true:
+//! * where sessions are local none is replicated; where they may be upgraded, only one that asked for an ephemeral node;
+//! * its own server takes a local session again, within its timeout, as long as that server's role lasts.
+//!
+//! Not here: replicated sessions (`sessions`), nodes of sessions that do not live (`ephemerals`).
+
+use quorate::base::{SessionId, Zxid};
+use quorate::session::LocalRule;
+
+use crate::network::Process;
+use crate::queue::Micros;
+
+/// Clocks run fast by at most 3 %.
+const CLOCK_PERCENT: u64 = 104;
+
+/// A server as long as it is one thing: its process, and how often it became something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reign {
+    /// The process.
+    pub process: Process,
+    /// Counted with each change of its role.
+    pub number: u64,
+}
+
+/// A session is replicated. It may be if its client needs that.
+pub fn may_be_replicated(rule: LocalRule, zxid: Zxid, session: SessionId, asked: Asked) {
+    let is_right = match rule {
+        LocalRule::Replicated => true,
+        LocalRule::Local => false,
+        LocalRule::Upgraded => asked == Asked::Ephemeral,
+    };
+    assert!(is_right, "local sessions: {zxid} replicates {session}, which asked for {asked:?}");
+}
+
+/// What a session's client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// An ephemeral node.
+    Ephemeral,
+    /// Nothing that a local session cannot have.
+    NothingMuch,
+}
+
+/// A local session is refused by a server, so long after it was heard from, on the server's side at least.
+pub fn on_refused(
+    session: SessionId,
+    home: Option<Reign>,
+    here: Option<Reign>,
+    silent: Micros,
+    timeout: Micros,
+) {
+    let is_at_home = home.is_some() && home == here;
+    assert!(
+        !is_at_home || silent.0 * CLOCK_PERCENT / 100 >= timeout.0,
+        "local sessions: {session} is refused by its own server {silent} s after it was heard from, and its timeout is {timeout}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Slot;
+
+    const SESSION: SessionId = SessionId(7);
+    const REIGN: Reign = Reign { process: Process { slot: Slot(1), life: 1 }, number: 3 };
+
+    fn refused_after(ms: u64, here: Reign) {
+        on_refused(SESSION, Some(REIGN), Some(here), Micros::of_ms(ms), Micros::of_ms(1_000));
+    }
+
+    #[test]
+    fn a_session_ends_after_its_timeout_or_with_the_role() {
+        refused_after(1_000, REIGN);
+        refused_after(10, Reign { number: 4, ..REIGN });
+        may_be_replicated(LocalRule::Upgraded, Zxid(1), SESSION, Asked::Ephemeral);
+    }
+
+    #[test]
+    #[should_panic(expected = "refused by its own server")]
+    fn a_session_that_ends_too_early_is_noticed() {
+        refused_after(900, REIGN);
+    }
+
+    #[test]
+    #[should_panic(expected = "replicates")]
+    fn a_session_that_is_replicated_without_need_is_noticed() {
+        may_be_replicated(LocalRule::Upgraded, Zxid(1), SESSION, Asked::NothingMuch);
+    }
+}
