@@ -200,8 +200,11 @@ fn follows(bytes: &[u8], from: usize, last: Zxid, txn_bytes_max: u32) -> bool {
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
     let smallest = PREFIX_BYTES + TXN_HEADER_BYTES + 1;
     (from..(used + 1).saturating_sub(smallest)).any(|at| {
-        // The high half of a checksum is zero; that spares most places a closer look.
+        let length = i32::from_be_bytes(bytes[at + 8..at + 12].try_into().expect("four bytes"));
+        // The high half of a checksum is zero, and a txn has a header; that spares most places a closer look, and a
+        // long padding, which is looked through to its end, one from each of its places.
         bytes[at..at + 4] == [0; 4]
+            && usize::try_from(length).is_ok_and(|len| len >= TXN_HEADER_BYTES)
             && matches!(entry_at(bytes, at, txn_bytes_max), Found::Entry(entry) if entry.zxid > last)
     })
 }
@@ -264,6 +267,18 @@ mod tests {
             let found = scan_all(&bytes).unwrap();
             assert_eq!((found.entries.len(), found.end, found.torn), (3, end, None), "{len}");
         }
+    }
+
+    #[test]
+    fn a_byte_behind_a_long_padding_is_found_at_once() {
+        let mut bytes = file(1..4);
+        let end = bytes.len();
+        // From each place to the end these would be 2^45 steps.
+        bytes.resize(8 << 20, 0);
+        bytes.push(1);
+        let found = scan_all(&bytes).unwrap();
+        assert_eq!((found.entries.len(), found.end), (3, end));
+        assert_eq!(found.torn, Some(format!("the padding is not zero at offset {}", 8 << 20)));
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub fn check_log(disk: &dyn Disk, path: &Path, txn_bytes_max: u32) -> Result<Log
         let file_bytes = bytes.len() as u64;
         let (path, compression) = (path.to_owned(), Compression::None);
         let file = NamedFile { zxid: first, path, bytes: file_bytes, compression };
-        replay(disk, slice::from_ref(&file), Some(Zxid(first.0 - 1)), txn_bytes_max)?;
+        replay(disk, slice::from_ref(&file), Some(Zxid(first.0.saturating_sub(1))), txn_bytes_max)?;
     }
     Ok(LogSummary {
         txn_count: scan.entries.len(),
@@ -317,6 +317,12 @@ mod tests {
         let content = read_log(&disk, &log, LIMIT).unwrap();
         let flawed: Vec<_> = content.txns.iter().map(|txn| txn.mismatch.is_some()).collect();
         assert_eq!((flawed, content.broken), (vec![false, true, false], None));
+
+        let (mut lowest, mut txn) = (entry::HEADER.to_vec(), [0; 32]);
+        txn[12..20].copy_from_slice(&i64::MIN.to_be_bytes());
+        entry::encode(&txn, &mut lowest);
+        disk.put(&log, &lowest);
+        assert_eq!(check_log(&disk, &log, LIMIT).unwrap().txn_count, 1, "nothing comes before it");
 
         disk.put(&log, b"");
         let empty = check_log(&disk, &log, LIMIT).unwrap();
