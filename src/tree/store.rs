@@ -466,7 +466,8 @@ impl<'a> NodeRef<'a> {
 
 /// Splits a path into its parent's and the last component; `None` for the root and for what is no path.
 pub(super) fn split(path: &str) -> Option<(&str, &str)> {
-    path.rsplit_once('/').filter(|(_, name)| !name.is_empty())
+    // Of a node below the root the parent's path is empty; with "/" there it would have a second name.
+    path.rsplit_once('/').filter(|(parent, name)| !name.is_empty() && *parent != "/")
 }
 
 /// The path of a node, by a way to its parent and name; of the root it is `/`.

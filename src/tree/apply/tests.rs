@@ -48,6 +48,17 @@ fn response(body: &TxnBody, tree: &mut Tree) -> Result<Response, i32> {
 }
 
 #[test]
+fn a_node_below_the_root_has_one_name() {
+    let mut tree = Tree::new();
+    for path in ["//a", "a", "/a/", "//"] {
+        assert_eq!(response(&create(path, PLAIN), &mut tree), Err(ErrorCode::NoNode.as_wire()), "{path}");
+    }
+    let digest = Some((tree.zxid(), tree.digest()));
+    let again = Tree::from_body(tree.zxid(), tree.image().to_body(), digest).expect("a tree");
+    assert_eq!(again.digest_mismatch_count(), 0);
+}
+
+#[test]
 fn an_apache_leaders_digest_of_a_plain_node_with_a_containers_flags_is_known() {
     let as_container = |path: &str, zxid: i64| {
         let (mut plain, mut other) = (Tree::new(), Tree::new());
