@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::keys::{self, Kind};
-use super::raw::{Problem, RawConfig};
+use super::raw::{Problem, RawConfig, one_line};
 use super::settings::{
     Access, Admin, Changes, Config, Connections, IdentityFiles, Listen, LogFormat, LogSettings, Mode,
     Serving, StorageSettings, Words,
@@ -67,7 +67,8 @@ pub fn check(raw: &RawConfig, found: &Found) -> Result<(Config, Vec<String>), Ve
         identity,
         log: checker.log(),
     };
-    if checker.problems.is_empty() { Ok((config, checker.warnings)) } else { Err(checker.problems) }
+    let warnings = checker.warnings.iter().map(|warning| one_line(warning)).collect();
+    if checker.problems.is_empty() { Ok((config, warnings)) } else { Err(checker.problems) }
 }
 
 /// What a configuration is in which nothing but this key is written, for what it says of that key; the error says why

@@ -380,6 +380,9 @@ pub(super) fn nearest(key: &str) -> Option<&'static str> {
     let refused = REFUSED.iter().map(|(name, _, _)| *name);
     let known = USED.iter().chain(TLS).chain(NO_EFFECT).copied().chain(refused);
     let limit = (key.len() / 4).clamp(1, 4);
+    // So much shorter or longer is too far already, and a long key is compared with few.
+    let length = key.chars().count();
+    let known = known.filter(|name| name.len().abs_diff(length) <= limit);
     let near = known.map(|name| (distance(key, name), name)).filter(|(distance, _)| *distance <= limit);
     near.min().map(|(_, name)| name)
 }

@@ -43,12 +43,22 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Problem { place, key, found, expected } = self;
-        match found {
-            _ if key.is_empty() => write!(f, "{place}: {expected}"),
-            Some(found) => write!(f, "{place}: {key}={found}: expected {expected}"),
-            None => write!(f, "{place}: {key} is not set: expected {expected}"),
-        }
+        let text = match found {
+            _ if key.is_empty() => format!("{place}: {expected}"),
+            Some(found) => format!("{place}: {key}={found}: expected {expected}"),
+            None => format!("{place}: {key} is not set: expected {expected}"),
+        };
+        f.write_str(&one_line(&text))
     }
+}
+
+/// A text without its control characters: keys and values may hold any, by the escapes of properties.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
 }
 
 /// Every setting that was written, before anything is made of it.

@@ -188,6 +188,16 @@ fn odd_keys_are_warned_about_with_the_nearest_known_one() {
 }
 
 #[test]
+fn problems_and_warnings_are_one_line_each() {
+    let file = "dataDir=/d\nclientPort=2181\nke\\ny=1\n";
+    let (_, warnings) = read(file, &found(None)).expect("a good file");
+    assert_eq!(warnings, ["zoo.cfg:3: the key ke\\ny is unknown and has no effect"]);
+    let error = read(&format!("{file}tickTime=1\\n2\n"), &found(None)).expect_err("no number");
+    assert!(error.starts_with("zoo.cfg:4: tickTime=1\\n2: expected "), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[test]
 fn the_command_line_wins_over_the_file() {
     let mut raw = RawConfig::parse("zoo.cfg", "dataDir=/d\ntickTime=1\n").expect("a good file");
     raw.set("tickTime=7").expect("a setting");
