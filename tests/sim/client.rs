@@ -88,6 +88,7 @@ enum Phase {
 pub struct Client {
     phase: Phase,
     servers: usize,
+    tick: Micros,
     asked_timeout: Micros,
     /// Its session; `None` before the first and after an expiry.
     pub session: Option<Session>,
@@ -97,6 +98,8 @@ pub struct Client {
     /// Its watches that have not fired.
     pub watches: Watches,
     sent: Micros,
+    /// When it sent its last frame before it asked for the connection that it has.
+    sent_before: Micros,
     heard: Micros,
     /// What a sync on this connection promised.
     floor: Zxid,
@@ -125,12 +128,14 @@ impl Client {
         Client {
             phase: Phase::Away(at),
             servers: setup.servers,
+            tick: setup.tick,
             asked_timeout: setup.session_timeout,
             session: None,
             pending: VecDeque::new(),
             workload,
             watches: Watches::default(),
             sent: at,
+            sent_before: at,
             heard: at,
             floor: Zxid::ZERO,
             identities: Identities::default(),
@@ -179,7 +184,7 @@ impl Client {
                     self.last_server = self.rng.below(self.servers as u64) as usize;
                 }
                 wishes.push(Wish::Connect(self.last_server));
-                self.sent = now;
+                self.sent_before = std::mem::replace(&mut self.sent, now);
                 Some(now + self.patience())
             }
             Phase::Away(at) => Some(at),
@@ -254,6 +259,10 @@ impl Client {
                     session.id,
                     connected.session
                 );
+                if session.home == self.peer && oracle.may_be_local(session.id) {
+                    let silent = Micros(self.sent.0 - self.sent_before.0);
+                    local_sessions::on_taken(session.id, silent, session.timeout, self.tick);
+                }
                 session.timeout = timeout;
                 session.home = self.peer;
             }

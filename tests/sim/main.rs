@@ -41,6 +41,7 @@ use crate::queue::Micros;
 use crate::run::{Failure, Totals};
 use crate::setup::Setup;
 use crate::trace::Detail;
+use crate::wire::op;
 
 /// Seeds of a plain `cargo test`.
 const SEEDS_FEW: u64 = 6;
@@ -50,6 +51,7 @@ const SEEDS_CI: u64 = 430;
 const ELECTIONS_MIN: u64 = 2_000;
 const ANSWERED_MIN: u64 = 1_000_000;
 const FAULTS_MIN: u64 = 500;
+const OF_EACH_OP_MIN: u64 = 500;
 /// Seeds that failed once, with the name of what was wrong.
 const FAILED_ONCE: &str = include_str!("seeds.txt");
 
@@ -158,6 +160,21 @@ fn nothing_agreed_is_lost_whatever_fails() {
         assert!(totals.answered >= ANSWERED_MIN, "only {} answers", totals.answered);
         for kind in KINDS {
             assert!(totals.faults.of(kind) >= FAULTS_MIN, "only {} of {kind:?}", totals.faults.of(kind));
+        }
+        for op in op::ASKED {
+            let count = totals.by_op.get(&op).copied().unwrap_or(0);
+            assert!(count >= OF_EACH_OP_MIN, "only {count} answers to operation {op}");
+        }
+        for (what, count, least) in [
+            ("watches found due", totals.found_due, 1_000),
+            ("events of watches that stay", totals.persistent, 500_000),
+            ("sessions expired", totals.expired, 300),
+            ("containers and nodes with a time to live ended", totals.reaped, 5_000),
+            ("writes over a quota", totals.over_quota, 5_000),
+            ("writes put off", totals.put_off, 5_000),
+            ("connections to servers that only read", totals.read_only, 100),
+        ] {
+            assert!(count >= least, "only {count} {what}");
         }
     }
 }

@@ -25,6 +25,8 @@ use crate::world::{Happening, Mend, World};
 
 /// How long a reconfig that a client asks for may be on its way to a proposal.
 const RECONFIG_UNDER_WAY: Micros = Micros::of_s(6);
+/// How much longer a partition lasts now and then where servers without a leader serve readers: they wait 2 s for one.
+const LEADERLESS_SPAN: Micros = Micros::of_s(4);
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,7 +311,9 @@ impl World {
         let group = 1 + self.rng.below((1 << self.servers.len()) - 2);
         let is_in = |slot: Slot| group >> slot.0 & 1 == 1;
         let ways = self.ways(|one, other| is_in(one) != is_in(other));
-        self.cut(ways, span);
+        // Long enough that those without a leader begin to serve readers, and go on for a while.
+        let waits = self.setup.has_read_only() && self.rng.below(3) == 0;
+        self.cut(ways, if waits { span + LEADERLESS_SPAN } else { span });
         true
     }
 

@@ -74,6 +74,37 @@ pub mod op {
     pub const ADD_WATCH: i32 = 106;
     /// whoAmI
     pub const WHO_AM_I: i32 = 107;
+    /// What clients ask for, other than pings.
+    pub const ASKED: [i32; 28] = [
+        CREATE,
+        DELETE,
+        EXISTS,
+        GET_DATA,
+        SET_DATA,
+        GET_ACL,
+        SET_ACL,
+        GET_CHILDREN,
+        SYNC,
+        GET_CHILDREN2,
+        CHECK,
+        MULTI,
+        CREATE2,
+        RECONFIG,
+        CHECK_WATCHES,
+        REMOVE_WATCHES,
+        CREATE_CONTAINER,
+        CREATE_TTL,
+        MULTI_READ,
+        AUTH,
+        SET_WATCHES,
+        SASL,
+        GET_EPHEMERALS,
+        GET_ALL_CHILDREN_NUMBER,
+        SET_WATCHES2,
+        ADD_WATCH,
+        WHO_AM_I,
+        CLOSE_SESSION,
+    ];
     /// createSession
     pub const CREATE_SESSION: i32 = -10;
     /// closeSession

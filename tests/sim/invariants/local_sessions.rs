@@ -1,11 +1,12 @@
 //! Local sessions: one that is local is known to its own server alone until it needs more, and lives there as long as any.
 //!
-//! In: each session that is replicated, what its client asked for, and refusals of sessions that are presented again.
-//! Out: a panic when a session is known that had to be local, or ended that had to live.
+//! In: each session that is replicated, what its client asked for, and what becomes of sessions that are presented again.
+//! Out: a panic when a session is known that had to be local, ended that had to live, or lives that had to end.
 //!
 //! Always true:
 //! * where sessions are local none is replicated; where they may be upgraded, only one that asked for an ephemeral node;
-//! * its own server takes a local session again, within its timeout, as long as that server's role lasts.
+//! * its own server takes a local session again, within its timeout, as long as that server's role lasts; and not once it
+//!   was silent for much longer.
 //!
 //! Not here: replicated sessions (`sessions`), nodes of sessions that do not live (`ephemerals`).
 
@@ -15,8 +16,11 @@ use quorate::session::LocalRule;
 use crate::network::Process;
 use crate::queue::Micros;
 
-/// Clocks run fast by at most 3 %.
+/// Clocks run fast or slow by at most 3 %.
 const CLOCK_PERCENT: u64 = 104;
+/// How much later than its timeout a session ends at most, in ticks: it is rounded up to one, told of within half of one,
+/// and looked for several times in one.
+const LATE_TICKS: u64 = 2;
 
 /// A server as long as it is one thing: its process, and how often it became something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,16 @@ pub fn on_refused(
     );
 }
 
+/// A session is taken again by a server that has known it as a local one all the time, so long after its client sent
+/// anything.
+pub fn on_taken(session: SessionId, silent: Micros, timeout: Micros, tick: Micros) {
+    let limit = timeout.0 + LATE_TICKS * tick.0;
+    assert!(
+        silent.0 <= limit * CLOCK_PERCENT / 100,
+        "local sessions: {session} is taken again after {silent} s of silence, and its timeout is {timeout}"
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +98,21 @@ mod tests {
     #[should_panic(expected = "refused by its own server")]
     fn a_session_that_ends_too_early_is_noticed() {
         refused_after(900, REIGN);
+    }
+
+    fn taken_after(ms: u64) {
+        on_taken(SESSION, Micros::of_ms(ms), Micros::of_ms(1_000), Micros::of_ms(100));
+    }
+
+    #[test]
+    fn a_session_that_comes_back_soon_is_taken() {
+        taken_after(1_200);
+    }
+
+    #[test]
+    #[should_panic(expected = "is taken again after")]
+    fn a_session_that_ends_too_late_is_noticed() {
+        taken_after(1_300);
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Workload {
             2 => Request::Set { path: quota.to_owned(), data: self.fresh_value(), expected: ANY },
             3..6 if exists => Request::Set { path, data: self.fresh_value(), expected: ANY },
             6..10 if exists => Request::Delete { path, expected: ANY },
-            _ => self.by(op::CREATE2, path, 0),
+            kind => self.by(op::CREATE2, path, if kind % 3 == 0 { flags::EPHEMERAL } else { 0 }),
         }
     }
 
