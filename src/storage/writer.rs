@@ -24,8 +24,11 @@ const ORDERS_MAX: usize = 16_384;
 /// With so many writes a sync begins, so that the first of them is not kept waiting by all that follow. What was
 /// ordered together is never parted.
 const BATCH_WRITES_ENOUGH: usize = 1_000;
-/// How often an idle disk is asked for its room, which others may take or give back.
+/// How often the disk is asked for its room, which others may take or give back.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The disk is asked for its room at the latest after so many bytes, or this part of its reserve if that is less.
+const LOOK_EVERY_BYTES: u64 = 1 << 20;
+const LOOK_EVERY_PART: u64 = 16;
 
 /// What the disk thread says.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ pub enum Report {
         /// How long it took, sync and all.
         took: Duration,
     },
-    /// How much room is left: after every batch, and every second while there is none.
+    /// How much room is left: every second, and before a small part of the reserve has been written.
     Room(RoomReport),
     /// The disk cannot be used any more: the process must end.
     Failed(Error),
@@ -108,13 +111,12 @@ impl Drop for Writer {
 
 fn run(mut store: Store, inbox: &Receiver<Order>, mut report: impl FnMut(Report)) -> Result<(), Error> {
     let mut batch = Vec::new();
+    let mut look = Look::now();
     loop {
-        match store.room() {
-            Ok(room) => report(Report::Room(room)),
-            // No reason to end: if there is none, the next write says so.
-            Err(err) => tracing::debug!(%err, "the room on the disk is not known"),
+        if look.is_due() {
+            look = Look::at(&mut store, &mut report);
         }
-        let first = match inbox.recv_timeout(LOOK_EVERY) {
+        let first = match inbox.recv_timeout(look.until.saturating_duration_since(Instant::now())) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -137,7 +139,52 @@ fn run(mut store: Store, inbox: &Receiver<Order>, mut report: impl FnMut(Report)
                 return Err(err);
             }
         }
+        batch.iter().for_each(|(_, write)| look.count(write));
         batch.clear();
+    }
+}
+
+/// When the disk is asked for its room again.
+struct Look {
+    until: Instant,
+    /// Bytes that may be written before.
+    bytes: u64,
+}
+
+impl Look {
+    fn now() -> Look {
+        Look { until: Instant::now(), bytes: 0 }
+    }
+
+    /// Asks, and answers when to ask again.
+    fn at(store: &mut Store, report: &mut impl FnMut(Report)) -> Look {
+        let mut bytes = LOOK_EVERY_BYTES;
+        match store.room() {
+            Ok(room) => {
+                if room.reserve_bytes > 0 {
+                    bytes = bytes.min(room.reserve_bytes / LOOK_EVERY_PART);
+                }
+                report(Report::Room(room));
+            }
+            // No reason to end: if there is none, the next write says so.
+            Err(err) => tracing::debug!(%err, "the room on the disk is not known"),
+        }
+        Look { until: Instant::now() + LOOK_EVERY, bytes }
+    }
+
+    fn is_due(&self) -> bool {
+        self.bytes == 0 || Instant::now() >= self.until
+    }
+
+    fn count(&mut self, write: &Write) {
+        let bytes = match write {
+            Write::Append { txn, .. } => txn.len() as u64,
+            // These write files of their own, or remove some.
+            Write::Epochs(_) | Write::Ensemble { .. } | Write::Truncate(_) | Write::Replace { .. } => {
+                u64::MAX
+            }
+        };
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 
@@ -241,24 +288,30 @@ mod tests {
         disk.put(Path::new("/d/other"), &[1; 10_000]);
         disk.set_faults(DiskFaults { capacity_bytes: Some(20_000), ..DiskFaults::default() });
         let keep = move |report| {
-            if let Report::Room(it) = report {
-                // Nobody listens any more once the test has seen enough.
-                let _ = reports.send(it.room);
-            }
+            // Nobody listens any more once the test has seen enough.
+            let _ = reports.send(report);
         };
         let writer = Writer::start(store, keep).unwrap();
-        let until = |room| seen.iter().find(|it| *it == room).unwrap();
+        let until = |room| {
+            let mut rooms = seen.iter().filter(|it| matches!(it, Report::Room(it) if it.room == room));
+            rooms.next().unwrap()
+        };
         until(Room::Enough);
         let mut seq = 0;
-        let shrunk = loop {
+        let shrunk = 'low: loop {
             seq += 1;
             writer.write(vec![(WriteSeq(seq), append(seq as i64))]);
-            match seen.recv().unwrap() {
-                Room::Enough => {}
-                room => break room,
+            loop {
+                match seen.recv().unwrap() {
+                    Report::Durable { .. } => break,
+                    Report::Room(RoomReport { room: Room::Enough, .. }) => {}
+                    Report::Room(it) => break 'low it,
+                    Report::Failed(err) => panic!("{err}"),
+                }
             }
         };
-        assert_eq!(shrunk, Room::Low);
+        assert_eq!(shrunk.room, Room::Low);
+        assert!(shrunk.free_bytes > 1_700, "{shrunk:?} is told in time");
         assert!(seq > 100, "{seq} writes went before");
         disk.remove(Path::new("/d/other")).unwrap();
         until(Room::Enough);
