@@ -7,13 +7,17 @@
 //!   [`Disk::sync_dir`] of its directory;
 //! * no operation retries: an error goes to the caller once.
 //!
-//! Not here: what the files mean; the simulated disk (`sim_disk`).
+//! Not here: what the files mean; files past the page cache (`direct`); the simulated disk (`sim_disk`).
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+/// What is written past the page cache is written in blocks of this size. Disks and file systems have blocks of 512 or
+/// of 4,096 bytes.
+pub const BLOCK_BYTES: usize = 4_096;
 
 /// A file that is being written.
 pub trait DiskFile: Debug + Send {
@@ -53,6 +57,11 @@ pub trait Disk: Debug + Send + Sync {
     /// A new file, or an existing one emptied.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
+    /// The same for a file that is only written in blocks: offset and length of every write are multiples of
+    /// [`BLOCK_BYTES`]. It is written past the page cache where the system can, which is best with bytes that are
+    /// aligned to a block in memory, too.
+    fn create_in_blocks(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
     /// An existing file, for writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
@@ -91,6 +100,9 @@ pub trait Disk: Debug + Send + Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FileSystem;
 
+#[cfg(target_os = "linux")]
+mod direct;
+
 #[derive(Debug)]
 struct OpenFile(File);
 
@@ -116,6 +128,16 @@ impl DiskFile for OpenFile {
 impl Disk for FileSystem {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(OpenFile(File::create(path)?)))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn create_in_blocks(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        direct::create(path)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn create_in_blocks(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.create(path)
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

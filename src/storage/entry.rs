@@ -70,7 +70,12 @@ pub(super) struct Walked {
     pub broken: Option<String>,
 }
 
-/// Appends an entry.
+/// How many bytes the entry of a txn takes.
+pub(super) fn bytes_of(txn: &[u8]) -> usize {
+    PREFIX_BYTES + txn.len() + 1
+}
+
+/// Appends an entry, of [`bytes_of`] bytes.
 pub(super) fn encode(txn: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&u64::from(adler32_slice(txn)).to_be_bytes());
     let len = u32::try_from(txn.len()).expect("a txn's length was checked against the limit");

@@ -19,6 +19,7 @@
 //! | `version-2/quorate-marker` | one line of text | `rewrite` |
 //! | `quorate.lock` | empty | `store` |
 
+mod aligned;
 mod compress;
 pub mod disk;
 mod ensemble;

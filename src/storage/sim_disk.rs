@@ -7,6 +7,7 @@
 //! * what was synced (content by its file, names by their directory) survives a crash, and nothing else must;
 //! * of unsynced writes to one file a prefix survives, of which the last one may be torn: cut short, followed by
 //!   zeros or by garbage; of unsynced names in one directory a prefix survives; or else, as a test orders with [`Loss`];
+//! * where durable content is written again, a sector is whole afterwards, as it was or as it was to become;
 //! * one seed and one sequence of calls give one outcome.
 //!
 //! Not here: how long an operation takes (the simulator delays the report).
@@ -16,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{DirEntry, Disk, DiskFile, DiskLock, Space, parent};
+use super::disk::{BLOCK_BYTES, DirEntry, Disk, DiskFile, DiskLock, Space, parent};
 use crate::base::rng::Rng;
 
 mod medium;
@@ -61,6 +62,8 @@ struct SimFile {
     state: Arc<Medium>,
     node: u64,
     boot: u64,
+    /// Offset and length of a write are multiples of it.
+    unit_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -167,9 +170,30 @@ impl SimDisk {
             state.durable.dirs.insert(dir.to_owned());
         }
         let len = bytes.len() as u64;
-        let node = state.add_node(Node { durable: bytes.to_vec(), len, used: len, ..Node::default() });
+        let node =
+            state.add_node(Node { durable: bytes.to_vec(), len, used: len, synced: len, ..Node::default() });
         state.seen.files.insert(path.to_owned(), node);
         state.durable.files.insert(path.to_owned(), node);
+    }
+
+    fn new_file(&self, path: &Path, unit_bytes: u64) -> io::Result<SimFile> {
+        let mut state = self.state();
+        state.change()?;
+        let node = match state.file(path) {
+            Ok(node) => {
+                if state.read_only.contains(parent(path)) {
+                    return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+                }
+                state.write(node, Change::Len(0))?;
+                node
+            }
+            Err(_) => {
+                let node = state.add_node(Node::default());
+                state.rename_names(path, NameOp::Put(path.to_owned(), node))?;
+                node
+            }
+        };
+        Ok(SimFile { state: self.state.clone(), node, boot: state.boot, unit_bytes })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -192,6 +216,11 @@ impl SimFile {
 
 impl DiskFile for SimFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let (len, unit) = (bytes.len() as u64, self.unit_bytes);
+        assert!(
+            offset.is_multiple_of(unit) && len.is_multiple_of(unit),
+            "{len} bytes at {offset} are not whole blocks"
+        );
         self.live()?.write(self.node, Change::Write(offset, bytes.to_vec()))
     }
 
@@ -226,29 +255,17 @@ impl Drop for SimLock {
 
 impl Disk for SimDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = self.state();
-        state.change()?;
-        let node = match state.file(path) {
-            Ok(node) => {
-                if state.read_only.contains(parent(path)) {
-                    return Err(io::ErrorKind::ReadOnlyFilesystem.into());
-                }
-                state.write(node, Change::Len(0))?;
-                node
-            }
-            Err(_) => {
-                let node = state.add_node(Node::default());
-                state.rename_names(path, NameOp::Put(path.to_owned(), node))?;
-                node
-            }
-        };
-        Ok(Box::new(SimFile { state: self.state.clone(), node, boot: state.boot }))
+        Ok(Box::new(self.new_file(path, 1)?))
+    }
+
+    fn create_in_blocks(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(self.new_file(path, BLOCK_BYTES as u64)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let state = self.state();
         let node = state.file(path)?;
-        Ok(Box::new(SimFile { state: self.state.clone(), node, boot: state.boot }))
+        Ok(Box::new(SimFile { state: self.state.clone(), node, boot: state.boot, unit_bytes: 1 }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -365,6 +382,42 @@ mod tests {
         assert!(outcomes.iter().flatten().all(|bytes| bytes.starts_with(b"synced ")));
         assert!(outcomes.len() > 6, "it is torn in many ways: {outcomes:?}");
         assert_eq!(content_after_crash(7), content_after_crash(7));
+    }
+
+    /// What a crash leaves of two and a half durable sectors that are written again, with more behind them.
+    fn rewritten_after_crash(seed: u64) -> Vec<u8> {
+        let disk = SimDisk::new(seed);
+        let mut file = disk.create_in_blocks(Path::new(FILE)).unwrap();
+        let mut block = vec![0; BLOCK_BYTES];
+        block[..1_280].fill(b'a');
+        file.set_len(3 * BLOCK_BYTES as u64).unwrap();
+        file.write_at(0, &block).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        block[1_280..].fill(b'b');
+        block.resize(2 * BLOCK_BYTES, b'b');
+        file.write_at(0, &block).unwrap();
+        disk.crash_with(Loss::LastTorn);
+        disk.read(Path::new(FILE)).unwrap()
+    }
+
+    #[test]
+    fn a_block_that_is_written_again_is_torn_between_sectors_and_keeps_what_stays_the_same() {
+        let mut outcomes = BTreeSet::new();
+        for seed in 0..300 {
+            let found = rewritten_after_crash(seed);
+            assert_eq!(found.len(), 3 * BLOCK_BYTES);
+            assert!(found[..1_280].iter().all(|byte| *byte == b'a'), "seed {seed}");
+            for sector in found[1_280..BLOCK_BYTES].chunk_by(|a, b| a == b) {
+                assert!(sector[0] == b'b' || sector[0] == 0, "seed {seed}");
+            }
+            let cut = found[1_280..].iter().position(|byte| *byte != b'b').unwrap_or(found.len()) + 1_280;
+            assert!(cut >= BLOCK_BYTES || cut == 1_280 || cut.is_multiple_of(512), "seed {seed}: {cut}");
+            outcomes.insert((cut, found[2 * BLOCK_BYTES - 1]));
+        }
+        assert!(outcomes.contains(&(1_280, 0)), "the old content");
+        assert!(outcomes.contains(&(2_048, 0)), "a part of the new content");
+        assert!(outcomes.iter().any(|(_, last)| ![0, b'b'].contains(last)), "garbage behind the old blocks");
     }
 
     #[test]

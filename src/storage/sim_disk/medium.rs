@@ -17,6 +17,9 @@ use super::{DiskFaults, Loss};
 use crate::base::rng::Rng;
 use crate::storage::disk::parent;
 
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: u64 = 512;
+
 /// What every handle of one disk reaches.
 #[derive(Debug)]
 pub(super) struct Medium(pub(super) Mutex<State>);
@@ -63,6 +66,8 @@ pub(super) struct Node {
     pub(super) len: u64,
     /// End of the furthest write: what the file takes of the capacity.
     pub(super) used: u64,
+    /// End of the furthest write that is durable.
+    pub(super) synced: u64,
     /// A sync went wrong: the system believes the rest to be clean.
     pub(super) lying: bool,
 }
@@ -228,8 +233,17 @@ impl Node {
 
     pub(super) fn apply_all(&mut self) {
         for change in std::mem::take(&mut self.unsynced) {
-            change.apply(&mut self.durable);
+            self.apply(&change);
         }
+    }
+
+    /// Makes a change durable.
+    fn apply(&mut self, change: &Change) {
+        change.apply(&mut self.durable);
+        self.synced = match change {
+            Change::Write(offset, bytes) => self.synced.max(offset + bytes.len() as u64),
+            Change::Len(len) => self.synced.min(*len),
+        };
     }
 
     /// Keeps of what was not synced what the loss leaves.
@@ -238,20 +252,37 @@ impl Node {
         let kept = loss.kept(&changes, rng);
         let torn = loss.tears().then(|| changes.get(kept.len()).cloned()).flatten();
         for change in kept {
-            change.apply(&mut self.durable);
+            self.apply(change);
         }
-        if let Some(Change::Write(offset, mut bytes)) = torn {
-            let cut = rng.below(bytes.len() as u64 + 1) as usize;
-            match rng.below(3) {
-                0 => bytes.truncate(cut),
-                1 => bytes[cut..].fill(0),
-                _ => bytes[cut..].iter_mut().for_each(|byte| *byte = rng.next_u64() as u8),
-            }
-            Change::Write(offset, bytes).apply(&mut self.durable);
+        if let Some(Change::Write(offset, bytes)) = torn {
+            self.tear(offset, bytes, rng);
         }
         self.len = self.durable.len() as u64;
         self.used = self.used.min(self.len);
         self.lying = false;
+    }
+
+    /// Makes a part of a write durable. Sectors that hold durable content are old or new, whole; behind them anything
+    /// may stand.
+    fn tear(&mut self, offset: u64, mut bytes: Vec<u8>, rng: &mut Rng) {
+        let mut cut = rng.below(bytes.len() as u64 + 1);
+        let fresh = match self.synced.next_multiple_of(SECTOR_BYTES).checked_sub(offset) {
+            Some(rewritten) if offset < self.synced => rewritten,
+            Some(_) | None => 0,
+        };
+        if cut < fresh {
+            cut = ((offset + cut) / SECTOR_BYTES * SECTOR_BYTES).saturating_sub(offset);
+        }
+        let garbage_from = cut.max(fresh).min(bytes.len() as u64) as usize;
+        let garbage_bytes = bytes.len() - garbage_from;
+        bytes.truncate(cut as usize);
+        self.apply(&Change::Write(offset, bytes));
+        let garbage = match rng.below(3) {
+            0 => return,
+            1 => vec![0; garbage_bytes],
+            _ => (0..garbage_bytes).map(|_| rng.next_u64() as u8).collect(),
+        };
+        self.apply(&Change::Write(offset + garbage_from as u64, garbage));
     }
 }
 

@@ -299,7 +299,7 @@ fn writes_and_syncs_fail() {
             disk.set_faults(DiskFaults {
                 write_per_mille: 20,
                 sync_per_mille: 20,
-                capacity_bytes: Some(1_500),
+                capacity_bytes: Some(14_000),
             });
             let (durable, under_way) = run(&disk, &script);
             disk.set_faults(DiskFaults::default());
