@@ -9,6 +9,8 @@
 //!
 //! Not here: what a frame does (`replica::conn`), limits on connections (`clients`).
 
+mod counting;
+
 use std::collections::VecDeque;
 use std::io;
 use std::pin::pin;
@@ -22,24 +24,21 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::audit::Record;
+use self::counting::Asked;
 use super::clients::{Admitted, Clients};
 use super::frames::{Budget, Frames, Unfit};
 use super::gate::Part;
 use super::held::{Held, Holder, Stale};
-use super::talk::Latency;
 use super::words;
 use crate::base::{Millis, SessionId};
 use crate::replica::conn::Conn;
-use crate::replica::event::{Ask, Closing, Event, ToClient};
+use crate::replica::event::{Closing, Event, ToClient};
 
 /// How much is read at once: little at first, and more while it comes.
 const READ_BYTES_MIN: usize = 512;
 const READ_BYTES_MAX: usize = 16 << 10;
 /// How often it is looked whether a connection had no traffic and can do without memory for it.
 const WARM: Duration = Duration::from_secs(1);
-/// What stands before a request's record: xid and operation code.
-const HEADER_BYTES: usize = 8;
 /// How long a client may take nothing of what is written.
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// How long the end of a connection may take.
@@ -176,22 +175,6 @@ struct Session {
     large_bytes: u64,
 }
 
-/// A request that is in the loop.
-struct Asked {
-    at: Instant,
-    kind: Kind,
-    /// Its length if it is large, else 0.
-    large_bytes: u64,
-    /// What the audit log is to say of it; `None` if nothing.
-    audit: Option<Box<Record>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Read,
-    Update,
-}
-
 /// Whether a connection has memory ready for what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Warmth {
@@ -244,7 +227,7 @@ impl Session {
                 return closing;
             }
             let wants_frames = self.wants_frames(&clients);
-            if may_have_frames && wants_frames {
+            if (may_have_frames && wants_frames) || self.conn.has_answers() {
                 if entry.mailbox.take_now(&mut batch) {
                     self.take_told(&mut batch, &clients);
                 }
@@ -260,14 +243,20 @@ impl Session {
                 }
             };
             let warmth = self.warmth;
+            // What woke it is taken together with what there is besides, so that one write answers both.
             tokio::select! {
                 biased;
-                () = entry.mailbox.take(&mut batch) => self.warmth = Warmth::Used,
+                () = entry.mailbox.take(&mut batch) => {
+                    if wants_frames && warmth != Warmth::Cold {
+                        self.read_more(&clients);
+                    }
+                    self.warmth = Warmth::Used;
+                }
                 arrived = arrive(&mut self.stream, &mut self.bytes, self.room, warmth), if wants_frames => {
                     if !self.on_arrived(arrived, &clients) {
                         return Closing::Abrupt;
                     }
-                    may_have_frames = true;
+                    entry.mailbox.take_now(&mut batch);
                 }
                 () = wait => self.conn.on_tick((clients.shared.clock)()),
                 () = &mut cools, if warmth != Warmth::Cold => {
@@ -286,6 +275,14 @@ impl Session {
             && !clients.is_quiet()
             && self.held.is_empty()
             && !clients.gate.is_full_for(self.asked.len())
+    }
+
+    /// Reads what has arrived already. The end is left to be found by who waits for more.
+    fn read_more(&mut self, clients: &Clients) {
+        self.bytes.reserve(self.room);
+        if let Ok(count @ 1..) = self.stream.try_read_buf(&mut self.bytes) {
+            self.on_arrived(Ok(Some(count)), clients);
+        }
     }
 
     /// Takes note of what was read; `false` if the client is gone.
@@ -327,7 +324,6 @@ impl Session {
     /// Takes frames; tells whether there may be more.
     fn take_frames(&mut self, clients: &Clients) -> Result<bool, Unfit> {
         let now = (clients.shared.clock)();
-        let began = Instant::now();
         let frame_bytes_max = clients.shared.limits.frame_bytes_max;
         let budget = Budget { gate: &clients.gate, part: &mut self.part, stats: &clients.shared.stats };
         let mut frames = Frames::new(&mut self.bytes, frame_bytes_max, budget);
@@ -341,80 +337,12 @@ impl Session {
         }
         clients.shared.stats.packets_received.add(count);
         self.admitted.entry.received.fetch_add(count, Relaxed);
-        self.events.extend(self.conn.take_events());
-        let is_asked = |event: &&Event| matches!(event, Event::Request(..) | Event::ClientUp(..));
-        let local = count.saturating_sub(self.events.iter().filter(is_asked).count() as u64);
-        if local > 0 {
-            let took = millis(began.elapsed());
-            clients.shared.stats.latency.observe_many(took, local);
-            clients.shared.stats.read_latency.observe_many(took, local);
-            clients.shared.stats.packets_sent.add(local);
-            self.admitted.entry.sent.fetch_add(local, Relaxed);
-            self.note(now, Latency::of(local, took));
-        }
         Ok(more)
-    }
-
-    /// Takes what the loop told.
-    fn take_told(&mut self, batch: &mut Vec<ToClient>, clients: &Clients) {
-        if batch.is_empty() {
-            return;
-        }
-        let (now, at) = ((clients.shared.clock)(), Instant::now());
-        let stats = &clients.shared.stats;
-        let mut latency = Latency::default();
-        let mut replies = 0;
-        // How many replies of one kind took the same time: they are counted together.
-        let mut alike: Option<(Kind, u64, u64)> = None;
-        let count = |(kind, took, times): (Kind, u64, u64)| {
-            stats.latency.observe_many(took, times);
-            match kind {
-                Kind::Read => stats.read_latency.observe_many(took, times),
-                Kind::Update => stats.update_latency.observe_many(took, times),
-            }
-            Latency::of(times, took)
-        };
-        for told in batch.drain(..) {
-            let ToClient::Reply(reply) = &told else {
-                self.conn.on_effect(now, told);
-                continue;
-            };
-            replies += reply.count as u64;
-            for frame in reply.each() {
-                if let Some(asked) = self.asked.pop_front() {
-                    self.large_bytes -= asked.large_bytes;
-                    if let Some(record) = asked.audit {
-                        record.tell(frame);
-                    }
-                    let took = millis(at.saturating_duration_since(asked.at));
-                    match &mut alike {
-                        Some((kind, same, times)) if *kind == asked.kind && *same == took => *times += 1,
-                        other => {
-                            let before = other.replace((asked.kind, took, 1));
-                            latency.add(before.map(count).unwrap_or_default());
-                        }
-                    }
-                }
-            }
-            self.conn.on_effect(now, told);
-        }
-        latency.add(alike.map(count).unwrap_or_default());
-        stats.packets_sent.add(replies);
-        self.admitted.entry.sent.fetch_add(replies, Relaxed);
-        self.note(now, latency);
-        clients.gate.count(&mut self.part, self.asked.len());
-        clients.gate.give_back(&mut self.part, self.large_bytes);
-        self.admitted.entry.queued.store(u32::try_from(self.asked.len()).unwrap_or(u32::MAX), Relaxed);
-    }
-
-    /// Lets others see what the connection was about.
-    fn note(&self, now: Millis, latency: Latency) {
-        self.admitted.entry.talk.on_replies(now, self.conn.granted(), self.conn.latest(), latency);
     }
 
     /// Hands events to the loop and bytes to the client.
     async fn flush(&mut self, clients: &Clients) -> Result<(), Closing> {
-        self.events.extend(self.conn.take_events());
+        self.conn.move_events(&mut self.events);
         if clients.gate.throttles() || !self.held.is_empty() {
             let from = Holder { id: self.admitted.id, granted: self.conn.granted(), stream: &self.stream };
             let may_go = self.held.sift(&mut self.events, (&self.part, self.asked.len()), from, clients);
@@ -424,7 +352,8 @@ impl Session {
             clients.mark_queue();
         }
         let at = Instant::now();
-        for event in self.events.drain(..) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
             match &event {
                 Event::ClientUp(_, request) => {
                     if !clients.may_connect(request.session) {
@@ -435,33 +364,19 @@ impl Session {
                     clients.shared.stats.sessions_brought.add(u64::from(request.session != SessionId::NONE));
                     clients.shared.stats.connection_requests.add(1);
                 }
-                Event::Request(_, request) => {
-                    let kind = match &request.ask {
-                        Ask::Write { .. } | Ask::Broken { .. } => Kind::Update,
-                        Ask::Sync(_) | Ask::Local(_) => Kind::Read,
-                    };
-                    let large_bytes = match &request.ask {
-                        Ask::Write { body, .. } => clients.gate.large_part(HEADER_BYTES + body.len()),
-                        Ask::Broken { .. } | Ask::Sync(_) | Ask::Local(_) => 0,
-                    };
-                    self.large_bytes += large_bytes;
-                    let audit = match (clients.is_audited(), self.conn.granted()) {
-                        (true, Some(granted)) => {
-                            Record::of(granted.session, self.admitted.entry.from.ip(), request).map(Box::new)
-                        }
-                        (_, _) => None,
-                    };
-                    self.asked.push_back(Asked { at, kind, large_bytes, audit });
-                }
+                Event::Requests(_, requests) => self.note_asked(at, requests, clients),
                 _ => {}
             }
             if clients.shared.inbox.send(event).await.is_err() {
                 return Err(Closing::Abrupt);
             }
         }
+        self.events = events; // its memory is used again
         clients.gate.count(&mut self.part, self.asked.len());
         clients.gate.give_back(&mut self.part, self.large_bytes);
         let bytes = self.conn.take_bytes();
+        self.count_answered((clients.shared.clock)(), clients);
+        self.show_queued();
         if bytes.is_empty() {
             return Ok(());
         }
@@ -493,8 +408,4 @@ impl Session {
 /// The time from `now` until the clock shows `at`, which it does not before its next millisecond.
 fn after(at: Millis, now: Millis) -> Duration {
     (at.since(now) + Millis(1)).as_duration()
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

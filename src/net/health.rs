@@ -101,13 +101,15 @@ impl Health {
             return self.has_started();
         }
         let now = (self.clock)();
-        let silence = now.since(Millis(self.looked.load(Relaxed)));
-        if silence > LOOP_WAIT {
-            return Err(format!("its loop has not looked around for {silence}"));
-        }
+        let is_written = self.durable.load(Relaxed) >= self.written.load(Relaxed);
         let stall = now.since(Millis(self.progress.load(Relaxed)));
-        if self.durable.load(Relaxed) < self.written.load(Relaxed) && stall > DISK_WAIT {
+        if !is_written && stall > DISK_WAIT {
             return Err(format!("its disk has not finished a write for {stall}"));
+        }
+        // While the disk is busy, the loop may be waiting for it.
+        let silence = now.since(Millis(self.looked.load(Relaxed)));
+        if is_written && silence > LOOP_WAIT {
+            return Err(format!("its loop has not looked around for {silence}"));
         }
         Ok(())
     }

@@ -58,17 +58,21 @@ impl Held {
         let now = Instant::now();
         for event in std::mem::take(events) {
             match event {
-                Event::Request(_, request) => self.requests.push_back((now, request)),
+                Event::Requests(_, requests) => {
+                    self.requests.extend(requests.into_iter().map(|request| (now, request)));
+                }
                 other => events.push(other),
             }
         }
-        let mut asked = asked;
+        let (mut asked, mut going) = (asked, Vec::new());
         while let Some((since, _)) = self.requests.front() {
             if !gate.has_room(part, asked) {
-                let is_stale = gate.is_stale(since.elapsed(), timeout, from.stream, stats).await;
-                return if is_stale { Err(Stale) } else { Ok(()) };
+                if gate.is_stale(since.elapsed(), timeout, from.stream, stats).await {
+                    return Err(Stale);
+                }
+                break;
             }
-            let Some((since, mut request)) = self.requests.pop_front() else { return Ok(()) };
+            let Some((since, mut request)) = self.requests.pop_front() else { break };
             let ends = matches!(&request.ask, Ask::Write { request: Request::CloseSession, .. });
             match gate.pass(since.elapsed(), timeout, stats) {
                 Passed::Throttled if !ends => {
@@ -77,7 +81,10 @@ impl Held {
                 Passed::Throttled | Passed::On => {}
             }
             asked += 1;
-            events.push(Event::Request(from.id, request));
+            going.push(request);
+        }
+        if !going.is_empty() {
+            events.push(Event::Requests(from.id, going));
         }
         Ok(())
     }

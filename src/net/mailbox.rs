@@ -56,7 +56,7 @@ impl Mailbox {
         }
         let wake = if waiting.told.is_empty() { Wake::Yes } else { Wake::No };
         waiting.reply_bytes += match &told {
-            ToClient::Reply(reply) => reply.frames.len(),
+            ToClient::Replies(replies) => replies.frames.len(),
             ToClient::Connected(_) | ToClient::Notify(_) | ToClient::Drop(_) => 0,
         };
         waiting.told.push(told);
@@ -102,11 +102,12 @@ mod tests {
 
     use super::*;
     use crate::base::Zxid;
-    use crate::replica::event::{Reply, Then};
+    use crate::replica::event::{Replies, Run, Then};
 
     fn reply(len: usize) -> ToClient {
         let frames = Bytes::from(vec![0; len]);
-        ToClient::Reply(Reply { state: Zxid(1), count: 1, frames, then: Then::Stay })
+        let runs = vec![Run { state: Zxid(1), count: 1, bytes: len }];
+        ToClient::Replies(Replies { runs, frames, then: Then::Stay })
     }
 
     #[tokio::test]

@@ -11,16 +11,21 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::event::{Ask, ClientRequest, Reply};
-use super::read::Local;
-use crate::base::{ConnId, Millis, SessionId};
+use rustc_hash::FxHashMap;
+
+use super::event::{Ask, ClientRequest, Replies, Then};
+use super::read::{Answer, Local};
+use super::replies::Gathered;
+use crate::base::{ConnId, Millis, SessionId, Zxid};
 use crate::proto::{Id, Request};
 
 /// Every client of this server.
 #[derive(Debug, Default)]
 pub struct Clients {
-    by_conn: BTreeMap<ConnId, Client>,
+    by_conn: FxHashMap<ConnId, Client>,
     by_session: BTreeMap<SessionId, ConnId>,
+    /// Those that have got replies in this step, in the order of their first ones.
+    replied: VecDeque<ConnId>,
 }
 
 /// One client.
@@ -37,6 +42,8 @@ pub struct Client {
     turns: VecDeque<Turn>,
     /// How many of the turns hold back writes behind them.
     holding: usize,
+    /// Replies that it was not told yet.
+    gathered: Gathered,
 }
 
 /// Who knows a session.
@@ -66,15 +73,15 @@ enum State {
     Sync(Option<String>),
     /// To be answered here.
     Local(Local),
-    /// Decided.
-    Done(Reply),
+    /// Decided, with the state that the answer tells of.
+    Done(Zxid, Box<Answer>),
 }
 
 /// What a client's oldest request needs.
 #[derive(Debug)]
 pub enum Next {
-    /// It is decided: send this.
-    Reply(Reply),
+    /// Nothing: it was decided, and the reply is with the others.
+    Replied,
     /// It has to be answered from the tree.
     Answer {
         /// The client's number for it.
@@ -139,7 +146,9 @@ impl Clients {
     /// Forgets every client and lists them.
     pub fn remove_all(&mut self) -> Vec<ConnId> {
         self.by_session.clear();
-        std::mem::take(&mut self.by_conn).into_keys().collect()
+        let mut conns: Vec<ConnId> = self.by_conn.drain().map(|(conn, _)| conn).collect();
+        conns.sort_unstable();
+        conns
     }
 
     /// How many there are.
@@ -167,12 +176,44 @@ impl Clients {
         start.map(|ask| Start { xid, identities, ask })
     }
 
-    /// The client's oldest write that is on its way is decided.
-    pub fn write_done(&mut self, conn: ConnId, reply: impl FnOnce(i32) -> Reply) {
+    /// The client's oldest write that is on its way is decided: this is the answer, which tells of this state.
+    pub fn write_done(&mut self, conn: ConnId, state: Zxid, answer: impl FnOnce(i32) -> Answer) {
         let Some(client) = self.by_conn.get_mut(&conn) else { return };
+        if let Some(turn) = client.turns.pop_front_if(|turn| matches!(turn.state, State::Write)) {
+            return self.say(conn, state, &answer(turn.xid));
+        }
         let turn = client.turns.iter_mut().find(|turn| matches!(turn.state, State::Write));
         let turn = turn.expect("a write that is decided was asked for, and is not answered");
-        turn.state = State::Done(reply(turn.xid));
+        turn.state = State::Done(state, Box::new(answer(turn.xid)));
+    }
+
+    /// Gathers a reply to the client's oldest request.
+    pub fn say(&mut self, conn: ConnId, state: Zxid, answer: &Answer) {
+        let Some(client) = self.by_conn.get_mut(&conn) else { return };
+        if client.gathered.is_empty() {
+            self.replied.push_back(conn);
+        }
+        client.gathered.add(state, answer, client.turns.len());
+    }
+
+    /// Whether the last reply of the client ends its connection.
+    pub fn is_leaving(&self, conn: ConnId) -> bool {
+        self.by_conn.get(&conn).is_some_and(|client| client.gathered.then() == Then::Close)
+    }
+
+    /// The replies that the client was not told yet; `None` without any.
+    pub fn take_replies(&mut self, conn: ConnId) -> Option<Replies> {
+        self.by_conn.get_mut(&conn)?.gathered.take()
+    }
+
+    /// The replies of the next client that has any.
+    pub fn next_replies(&mut self) -> Option<(ConnId, Replies)> {
+        loop {
+            let conn = self.replied.pop_front()?;
+            if let Some(replies) = self.take_replies(conn) {
+                return Some((conn, replies));
+            }
+        }
     }
 
     /// The client's oldest sync is done. It is answered in its turn, which may come later, with the zxid of then:
@@ -192,12 +233,15 @@ impl Clients {
     pub fn next(&mut self, conn: ConnId) -> Option<Next> {
         let client = self.by_conn.get_mut(&conn)?;
         let turn = client.turns.pop_front_if(|turn| match turn.state {
-            State::Local(_) | State::Done(_) => true,
+            State::Local(_) | State::Done(..) => true,
             State::Held(_) | State::Write | State::Sync(_) => false,
         })?;
         let Turn { xid, identities, state } = turn;
         match state {
-            State::Done(reply) => Some(Next::Reply(reply)),
+            State::Done(state, answer) => {
+                self.say(conn, state, &answer);
+                Some(Next::Replied)
+            }
             State::Local(local) => Some(Next::Answer { xid, identities, local }),
             State::Held(_) | State::Write | State::Sync(_) => None,
         }
@@ -224,7 +268,15 @@ impl Client {
         timeout: Millis,
         read_only: Option<bool>,
     ) -> Client {
-        Client { session, session_kind, timeout, read_only, turns: VecDeque::new(), holding: 0 }
+        Client {
+            session,
+            session_kind,
+            timeout,
+            read_only,
+            turns: VecDeque::new(),
+            holding: 0,
+            gathered: Gathered::default(),
+        }
     }
 
     /// What a request waits for, and the request if somebody has to be asked. The end of a session that lives here needs
@@ -244,7 +296,7 @@ impl State {
     fn holds(&self) -> bool {
         match self {
             State::Held(_) | State::Sync(_) => true,
-            State::Write | State::Local(_) | State::Done(_) => false,
+            State::Write | State::Local(_) | State::Done(..) => false,
         }
     }
 

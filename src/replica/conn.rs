@@ -5,11 +5,14 @@
 //!
 //! Always true:
 //! * replies leave in the order of the requests, one each;
-//! * while something of this client is in the loop, everything that it asks goes through the loop behind it, so that
-//!   a read sees exactly the writes asked before it;
+//! * while something of this client is in the loop, nothing that it asks behind it is answered: a read waits here
+//!   (`behind`), or in the loop if a write follows it, so that it sees exactly the writes asked before it;
 //! * a watch event leaves before any reply that tells of its change, and after every reply of an earlier state.
 //!
 //! Not here: sockets, frames and words (`net`), what an answer says (`read`), the order of writes (`machine`).
+
+mod behind;
+mod requests;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -17,22 +20,22 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::event::{Ask, ClientRequest, Closing, Event, Granted, Then, ToClient};
+use self::behind::Behind;
+use super::event::{Ask, Closing, Event, Granted, Then, ToClient};
 use super::meters::Meters;
 use super::read::{self, Answer, Caller, Local};
-use crate::base::wire::{DecodeError, Writer};
+use crate::base::wire::Writer;
 use crate::base::{ConnId, Millis, SessionId, Zxid};
-use crate::proto::request::RequestHeader;
 use crate::proto::response::encode_reply;
-use crate::proto::{ConnectRequest, ConnectResponse, ErrorCode, Id, Op, Request, RequestError};
+use crate::proto::{ConnectRequest, ConnectResponse, Id, Op};
 use crate::tree::{AclCheck, Schemes, Shared, Tree, acl};
 use crate::watch::{Watcher, Watches};
 
-/// How many requests of one connection may be in the loop before nothing more is read from its socket.
-const IN_LOOP_MAX: usize = 1_000;
-/// Bytes of one connection's requests that are enough for the loop: nothing more is read before some are answered. With
-/// the last of them they may be more, by as much as one frame has.
-const IN_LOOP_BYTES_ENOUGH: usize = 8 << 20;
+/// How many requests of one connection may wait for their answers before nothing more is read from its socket.
+const PENDING_MAX: usize = 1_000;
+/// Bytes of one connection's requests that are enough: nothing more is read before some are answered. With the last of
+/// them they may be more, by as much as one frame has.
+const PENDING_BYTES_ENOUGH: usize = 8 << 20;
 /// Bytes of replies that are worth a write: nothing more is answered before they are taken. With the last of them they
 /// may be more, by as much as one reply has.
 const REPLY_BYTES_ENOUGH: usize = 256 << 10;
@@ -77,8 +80,12 @@ pub struct Conn {
     born: Millis,
     /// How many bytes each request has that went to the loop and is not answered, oldest first.
     in_loop: VecDeque<usize>,
-    /// Their sum.
-    in_loop_bytes: usize,
+    /// Reads that wait behind them.
+    behind: VecDeque<Behind>,
+    /// How many bytes all of them have.
+    pending_bytes: usize,
+    /// Reads that were answered here and not counted: how many of those that came at one time.
+    answered: Vec<(Millis, u64)>,
     latest: Latest,
     /// When the loop was last told of traffic, and traffic since then.
     told: Millis,
@@ -126,7 +133,9 @@ impl Conn {
             phase: Phase::Handshake,
             born: now,
             in_loop: VecDeque::new(),
-            in_loop_bytes: 0,
+            behind: VecDeque::new(),
+            pending_bytes: 0,
+            answered: Vec::new(),
             latest: Latest { op: 0, xid: -1, zxid: Zxid::NONE },
             told: now,
             untold: None,
@@ -161,14 +170,14 @@ impl Conn {
         while let Some(frame) = next {
             if let Some((xid, local)) = self.take(now, frame) {
                 service.tree.read(|tree| {
-                    self.answer(tree, xid, &local);
+                    self.answer(tree, now, xid, &local, None);
                     for _ in 1..READS_PER_HOLD {
                         if !self.wants_frames() {
                             return;
                         }
                         let Some(frame) = frames.next() else { return };
                         if let Some((xid, local)) = self.take(now, frame) {
-                            self.answer(tree, xid, &local);
+                            self.answer(tree, now, xid, &local, None);
                         }
                     }
                 });
@@ -189,15 +198,21 @@ impl Conn {
         }
         match effect {
             ToClient::Connected(response) => self.on_connected(now, &response),
-            ToClient::Reply(reply) => {
-                for _ in 0..reply.count {
-                    let bytes = self.in_loop.pop_front().expect("every reply has a request in the loop");
-                    self.in_loop_bytes -= bytes;
+            ToClient::Replies(replies) => {
+                let mut rest = &replies.frames[..];
+                for run in &replies.runs {
+                    for _ in 0..run.count {
+                        let bytes = self.in_loop.pop_front().expect("every reply has a request in the loop");
+                        self.pending_bytes -= bytes;
+                    }
+                    self.drain(run.state);
+                    self.latest.zxid = run.state;
+                    let (frames, behind) = rest.split_at(run.bytes);
+                    self.out.raw(frames);
+                    rest = behind;
                 }
-                self.drain(reply.state);
-                self.latest.zxid = reply.state;
-                self.out.raw(&reply.frames);
-                self.go_on(reply.then);
+                self.go_on(replies.then);
+                self.answer_behind();
             }
             ToClient::Notify(zxid) => self.drain(zxid),
             ToClient::Drop(closing) => self.phase = Phase::Closing(closing),
@@ -246,27 +261,45 @@ impl Conn {
         match self.phase {
             Phase::Handshake | Phase::Leaving(_) => true,
             Phase::Open(_) => {
-                self.in_loop.len() < IN_LOOP_MAX
-                    && self.in_loop_bytes < IN_LOOP_BYTES_ENOUGH
+                self.in_loop.len() + self.behind.len() < PENDING_MAX
+                    && self.pending_bytes < PENDING_BYTES_ENOUGH
                     && self.out.bytes.len() < REPLY_BYTES_ENOUGH
             }
             Phase::Connecting(_) | Phase::Closing(_) => false,
         }
     }
 
-    /// The bytes for the client that have come together.
+    /// The bytes for the client that have come together. While it [`has answers`](Conn::has_answers) there are more.
     pub fn take_bytes(&mut self) -> BytesMut {
+        self.answer_behind();
         std::mem::take(&mut self.out.bytes)
+    }
+
+    /// How many reads were answered here since the last call, each time with when they came.
+    pub fn take_answered(&mut self) -> impl Iterator<Item = (Millis, u64)> + '_ {
+        self.answered.drain(..)
+    }
+
+    /// How many reads wait here behind what is in the loop.
+    pub fn behind_count(&self) -> usize {
+        self.behind.len()
     }
 
     /// Gives back the memory that a connection without traffic does not need.
     pub fn rest(&mut self) {
         self.in_loop.shrink_to_fit();
+        self.behind.shrink_to_fit();
+        self.answered.shrink_to_fit();
     }
 
     /// The events for the loop that have come together, in order.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Moves them behind others.
+    pub fn move_events(&mut self, to: &mut Vec<Event>) {
+        to.append(&mut self.events);
     }
 
     /// Whether and how the connection ends: orderly means that the bytes taken so far are written first.
@@ -316,10 +349,11 @@ impl Conn {
             Phase::Open(_) => {
                 let bytes = frame.len();
                 let (xid, ask) = self.on_request(now, frame)?;
+                let is_first = self.in_loop.is_empty() && self.behind.is_empty();
                 match ask {
-                    Ask::Local(local) if self.in_loop.is_empty() => return Some((xid, local)),
+                    Ask::Local(local) if is_first => return Some((xid, local)),
                     Ask::Local(_) | Ask::Write { .. } | Ask::Broken { .. } | Ask::Sync(_) => {
-                        self.order(xid, ask, bytes)
+                        self.order(now, xid, ask, bytes)
                     }
                 }
             }
@@ -327,105 +361,12 @@ impl Conn {
         None
     }
 
-    /// Reads a request, and does at once what is of the connection alone.
-    fn on_request(&mut self, now: Millis, mut frame: Bytes) -> Option<(i32, Ask)> {
-        let Ok(header) = RequestHeader::decode(&mut frame) else {
-            self.phase = Phase::Closing(Closing::Abrupt);
-            return None;
-        };
-        let request = Request::decode(header.op, frame.clone());
-        let is_of_connection = matches!(request, Ok(Request::Auth { .. } | Request::Sasl { .. }));
-        if !is_of_connection {
-            self.touch(now);
-            self.latest.op = header.op;
-            self.latest.xid = if header.xid < 0 { self.latest.xid } else { header.xid };
-        }
-        let ask = match request {
-            Ok(request) => self.on_known(request, frame),
-            Err(RequestError::Body { op: Op::Multi, source }) => broken_multi(&source, frame),
-            Err(RequestError::Body { .. }) => Ask::Local(Local::Refused(ErrorCode::MarshallingError)),
-            Err(RequestError::UnknownOp(_)) => {
-                self.leave();
-                let err = ErrorCode::Unimplemented.as_wire();
-                Ask::Local(Local::Bare { zxid: Zxid::NONE, err, then: Then::Close })
-            }
-            Err(RequestError::Frame(_)) => {
-                self.phase = Phase::Closing(Closing::Abrupt);
-                return None;
-            }
-        };
-        Some((header.xid, ask))
-    }
-
-    fn on_known(&mut self, request: Request, body: Bytes) -> Ask {
-        match request {
-            Request::Create(_)
-            | Request::Create2(_)
-            | Request::CreateContainer(_)
-            | Request::CreateTtl(_)
-            | Request::Delete { .. }
-            | Request::SetData { .. }
-            | Request::SetAcl { .. }
-            | Request::Multi(_)
-            | Request::Reconfig(_) => Ask::Write { op: request.op(), request, body },
-            Request::CloseSession => {
-                self.leave();
-                Ask::Write { op: request.op(), request, body: Bytes::new() }
-            }
-            Request::Sync { path } => Ask::Sync(path),
-            Request::Auth { scheme, auth } => Ask::Local(self.on_auth(scheme.as_deref(), auth.as_deref())),
-            Request::Exists(_)
-            | Request::GetData(_)
-            | Request::GetAcl { .. }
-            | Request::GetChildren(_)
-            | Request::GetChildren2(_)
-            | Request::Ping
-            | Request::MultiRead(_)
-            | Request::CheckWatches(_)
-            | Request::RemoveWatches(_)
-            | Request::SetWatches(_)
-            | Request::SetWatches2(_)
-            | Request::Sasl { .. }
-            | Request::GetEphemerals { .. }
-            | Request::GetAllChildrenNumber { .. }
-            | Request::AddWatch { .. }
-            | Request::WhoAmI => Ask::Local(Local::Read(request)),
-        }
-    }
-
-    /// Takes a credential. It counts for every request read after it; its reply keeps its place among the others.
-    fn on_auth(&mut self, scheme: Option<&str>, auth: Option<&[u8]>) -> Local {
-        let granted = match self.service.settings.schemes.authenticate(scheme, auth, self.address) {
-            Ok(granted) => granted,
-            Err(code) => {
-                self.service.meters.auth_failures.add(1);
-                self.leave();
-                return Local::Bare { zxid: Zxid::ZERO, err: code.as_wire(), then: Then::Close };
-            }
-        };
-        let identities = Arc::make_mut(&mut self.identities);
-        for id in granted {
-            if !identities.contains(&id) {
-                identities.push(id);
-            }
-        }
-        acl::sort_identities(identities);
-        self.watcher.set_identities(Arc::clone(&self.identities));
-        Local::Bare { zxid: Zxid::ZERO, err: 0, then: Then::Stay }
-    }
-
-    fn order(&mut self, xid: i32, ask: Ask, bytes: usize) {
-        self.in_loop.push_back(bytes);
-        self.in_loop_bytes += bytes;
-        let identities = Arc::clone(&self.identities);
-        self.events.push(Event::Request(self.id, ClientRequest { xid, ask, identities }));
-    }
-
-    fn answer(&mut self, tree: &Tree, xid: i32, local: &Local) {
+    /// Answers what came at this time, by these identities or by those of now.
+    fn answer(&mut self, tree: &Tree, came: Millis, xid: i32, local: &Local, identities: Option<&[Id]>) {
         let session = self.granted().map_or(SessionId::NONE, |granted| granted.session);
         let caller = Caller {
             session,
-            identities: &self.identities,
+            identities: identities.unwrap_or(&self.identities),
             acl_check: self.service.settings.acl_check,
             watches: &self.service.watches,
             watcher: &self.watcher,
@@ -435,6 +376,10 @@ impl Conn {
         self.drain(zxid);
         self.latest.zxid = zxid;
         encode_reply(header, &response, &mut self.out);
+        match self.answered.last_mut() {
+            Some((same, count)) if *same == came => *count += 1,
+            Some(_) | None => self.answered.push((came, 1)),
+        }
         self.go_on(then);
     }
 
@@ -446,7 +391,8 @@ impl Conn {
 
     fn go_on(&mut self, then: Then) {
         // What came behind the last request was not read: there is nothing to go on with, whatever the answer.
-        let is_last = matches!(self.phase, Phase::Leaving(_)) && self.in_loop.is_empty();
+        let is_last =
+            matches!(self.phase, Phase::Leaving(_)) && self.in_loop.is_empty() && self.behind.is_empty();
         if is_last || then == Then::Close {
             self.phase = Phase::Closing(Closing::Orderly);
         }
@@ -471,17 +417,5 @@ impl Conn {
             self.told = now;
             self.events.push(Event::Touched(self.id, at));
         }
-    }
-}
-
-/// ZooKeeper takes a zxid for a multi that it cannot read, unless it stumbles over a null.
-fn broken_multi(error: &DecodeError, body: Bytes) -> Ask {
-    match error {
-        DecodeError::Null { .. } => Ask::Local(Local::Refused(ErrorCode::MarshallingError)),
-        DecodeError::Unknown { field: "create flags", .. } => Ask::Broken { body: Some(body) },
-        DecodeError::TooShort { .. }
-        | DecodeError::Length { .. }
-        | DecodeError::Unknown { .. }
-        | DecodeError::Invalid { .. } => Ask::Broken { body: None },
     }
 }

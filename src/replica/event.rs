@@ -43,8 +43,8 @@ pub enum Event {
     SnapshotTaken(Zxid, Result<(), String>),
     /// A client sent its connect request.
     ClientUp(ConnId, ConnectRequest),
-    /// A client asks for something that the loop must order: a write, a sync, or whatever comes behind one.
-    Request(ConnId, ClientRequest),
+    /// A client asks for what the loop must order: writes, syncs, and reads between them.
+    Requests(ConnId, Vec<ClientRequest>),
     /// A connection with a session had traffic at this moment. A connection tells at least once per half tick
     /// with traffic.
     Touched(ConnId, Millis),
@@ -130,7 +130,7 @@ pub enum ToClient {
     /// The answer to a connect request: a session, or a refusal.
     Connected(ConnectResponse),
     /// The answers to the oldest requests in the loop.
-    Reply(Reply),
+    Replies(Replies),
     /// Events of txns up to this one wait in the mailbox.
     Notify(Zxid),
     /// The connection ends.
@@ -155,20 +155,34 @@ pub enum Then {
     Close,
 }
 
-/// Replies to requests that passed through the loop.
+/// Replies to requests that passed through the loop, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// The state that they tell of: events up to this txn go before them.
-    pub state: Zxid,
-    /// How many they are, at least one.
-    pub count: usize,
+pub struct Replies {
+    /// Which of them tell of one state, at least one run.
+    pub runs: Vec<Run>,
     /// The whole frames one after the other, their lengths included.
     pub frames: Bytes,
     /// What becomes of the connection.
     pub then: Then,
 }
 
-impl Reply {
+/// Replies one after the other that tell of one state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Events up to this txn go before them, later ones behind them.
+    pub state: Zxid,
+    /// How many they are.
+    pub count: usize,
+    /// How many bytes of the frames are theirs.
+    pub bytes: usize,
+}
+
+impl Replies {
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.runs.iter().map(|run| run.count).sum()
+    }
+
     /// Each frame, its length included.
     pub fn each(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = &self.frames[..];

@@ -63,6 +63,8 @@ pub struct Replica {
     pub(super) room: Room,
     /// The voter that leadership is being given to.
     handover: Option<ServerId>,
+    /// Connections for which events of this step's txns wait.
+    pub(super) noticed: BTreeSet<ConnId>,
     pub(super) fx: Vec<Effect>,
 }
 
@@ -158,6 +160,7 @@ impl Replica {
             distrust: Distrust::default(),
             room: Room::Enough,
             handover: None,
+            noticed: BTreeSet::new(),
             fx: Vec::new(),
         })
     }
@@ -181,6 +184,7 @@ impl Replica {
         self.arrived = None;
         self.end_restore(now);
         self.end_handover();
+        self.tell_gathered();
         self.fx.drain(..)
     }
 
@@ -202,7 +206,7 @@ impl Replica {
             Event::Synced(seq) => self.zab.step(now, Input::Synced(seq)),
             Event::SnapshotTaken(_, _) => self.snapshots.on_taken(),
             Event::ClientUp(conn, request) => self.on_client_up(now, conn, &request),
-            Event::Request(conn, request) => self.on_request(now, conn, request),
+            Event::Requests(conn, requests) => self.on_requests(now, conn, requests),
             Event::Touched(conn, at) => self.on_touched(conn, at),
             Event::ClientDown(conn) => {
                 self.clients.remove(conn);
@@ -410,18 +414,14 @@ impl Replica {
         if let TxnBody::CreateSession { .. } = txn.body {
             self.ids.go_beyond(std::iter::once(txn.header.session));
         }
-        let mut told = BTreeSet::new();
-        let watches = &self.service.watches;
+        let (watches, noticed) = (&self.service.watches, &mut self.noticed);
         let applied = self.service.tree.write(|tree| {
             let applied = tree.apply(&txn);
             for change in &applied.changes {
-                watches.fire(applied.zxid, change, &mut told);
+                watches.fire(applied.zxid, change, noticed);
             }
             applied
         });
-        if !told.is_empty() {
-            self.fx.push(Effect::Notify(applied.zxid, told.into_iter().collect()));
-        }
         let meters = &self.service.meters;
         meters.applied.add(1);
         if let Role::Learning(_) = &self.role {

@@ -21,6 +21,7 @@ pub mod meters;
 pub mod prepare;
 pub mod read;
 mod reap;
+mod replies;
 mod restore;
 mod serve;
 pub mod settings;

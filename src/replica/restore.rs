@@ -59,6 +59,7 @@ impl Replica {
         self.snapshots.on_replaced();
         self.zab.restore(now, zxid, body, digest);
         self.pump(now);
+        self.tell_gathered();
         Ok(self.fx.drain(..).collect())
     }
 

@@ -8,25 +8,18 @@
 //!
 //! Not here: whether this server decides (`lead`) or learns (`learn`), the order of turns (`clients`).
 
-use bytes::BytesMut;
-
 use super::clients::{Client, Next, SessionKind, Start};
-use super::event::{Ask, ClientRequest, Closing, Effect, Reply, Then, ToClient};
+use super::event::{Ask, ClientRequest, Closing, Effect, Then, ToClient};
 use super::lead::Work;
 use super::learn::Write;
 use super::machine::{Origin, Replica, Role, in_ms};
 use super::read::{self, Answer, Caller, Local};
-use crate::base::wire::Writer;
-use crate::base::{ConnId, Millis, Now, Room, SessionId, Zxid};
-use crate::proto::response::encode_reply;
+use crate::base::{ConnId, Millis, Now, Room, SessionId};
 use crate::proto::{
     ConnectRequest, ConnectResponse, ErrorCode, MultiResult, Op, ReplyHeader, Request, Response,
 };
 use crate::session::{self, LocalRule};
 use crate::tree::{Applied, Outcome, Tree, Txn, TxnBody};
-
-/// Bytes of most replies to writes: length, header, a stat.
-const REPLY_BYTES: usize = 88;
 
 impl Replica {
     pub(super) fn on_client_up(&mut self, now: Now, conn: ConnId, request: &ConnectRequest) {
@@ -118,7 +111,14 @@ impl Replica {
         self.tell(conn, ToClient::Connected(refusal));
     }
 
-    pub(super) fn on_request(&mut self, now: Now, conn: ConnId, mut request: ClientRequest) {
+    pub(super) fn on_requests(&mut self, now: Now, conn: ConnId, requests: Vec<ClientRequest>) {
+        for request in requests {
+            self.on_request(now, conn, request);
+        }
+        self.flush(conn);
+    }
+
+    fn on_request(&mut self, now: Now, conn: ConnId, mut request: ClientRequest) {
         if request.ask == (Ask::Broken { body: None }) && matches!(self.role, Role::Learning(_)) {
             request.ask = Ask::Local(Local::Refused(ErrorCode::MarshallingError));
         }
@@ -131,7 +131,6 @@ impl Replica {
         if let Some(start) = self.clients.push(conn, request) {
             self.start(now, conn, start);
         }
-        self.flush(conn);
     }
 
     /// Whether a request is refused for want of room: what was not begun takes none, and what the disk still has is
@@ -186,42 +185,28 @@ impl Replica {
         self.flush(conn);
     }
 
-    /// Sends a client every reply whose turn has come, those of one state together.
+    /// Puts every reply whose turn has come to those that the client is told at the end of the step.
     fn flush(&mut self, conn: ConnId) {
-        let mut gathered: Option<Reply> = None;
         let mut watcher = None;
         while let Some(next) = self.clients.next(conn) {
-            let reply = match next {
-                Next::Reply(reply) => reply,
-                Next::Answer { xid, identities, local } => {
-                    if local == Local::Close {
-                        self.end_local(conn);
-                    }
-                    let watches = &self.service.watches;
-                    let Some(watcher) = watcher.get_or_insert_with(|| watches.watcher(conn)) else { break };
-                    let Some(client) = self.clients.client(conn) else { break };
-                    let (session, acl_check) = (client.session, self.settings.clients.acl_check);
-                    let caller = Caller { session, identities: &identities, acl_check, watches, watcher };
-                    self.service.tree.read(|tree| {
-                        let answer = read::answer(tree, &caller, xid, &local);
-                        let begun = gathered.take_if(|begun| begun.state == tree.last_processed());
-                        encoded_behind(begun, &answer, tree.last_processed())
-                    })
-                }
-            };
-            if let Some(before) = gathered.take() {
-                self.tell(conn, ToClient::Reply(before));
+            let Next::Answer { xid, identities, local } = next else { continue };
+            if local == Local::Close {
+                self.end_local(conn);
             }
-            match reply.then {
-                Then::Stay => gathered = Some(reply),
-                Then::Close => {
-                    self.tell(conn, ToClient::Reply(reply));
-                    self.clients.remove(conn);
-                }
-            }
+            let watches = &self.service.watches;
+            let Some(watcher) = watcher.get_or_insert_with(|| watches.watcher(conn)) else { break };
+            let Some(client) = self.clients.client(conn) else { break };
+            let (session, acl_check) = (client.session, self.settings.clients.acl_check);
+            let caller = Caller { session, identities: &identities, acl_check, watches, watcher };
+            let clients = &mut self.clients;
+            self.service.tree.read(|tree| {
+                let answer = read::answer(tree, &caller, xid, &local);
+                clients.say(conn, tree.last_processed(), &answer);
+            });
         }
-        if let Some(last) = gathered {
-            self.tell(conn, ToClient::Reply(last));
+        if self.clients.is_leaving(conn) {
+            self.tell_replies(conn);
+            self.clients.remove(conn);
         }
     }
 
@@ -254,9 +239,9 @@ impl Replica {
             | TxnBody::Multi(_) => Then::Stay,
         };
         let zxid = applied.zxid;
-        self.clients.write_done(conn, |xid| {
+        self.clients.write_done(conn, zxid, |xid| {
             let header = ReplyHeader { xid, zxid, err };
-            encoded(&Answer { header, response, then }, zxid)
+            Answer { header, response, then }
         });
         self.flush(conn);
     }
@@ -274,12 +259,33 @@ impl Replica {
     }
 
     pub(super) fn drop_client(&mut self, conn: ConnId, closing: Closing) {
-        self.clients.remove(conn);
         self.tell(conn, ToClient::Drop(closing));
+        self.clients.remove(conn);
     }
 
+    /// Tells a client something, behind the replies that it has got so far.
     pub(super) fn tell(&mut self, conn: ConnId, what: ToClient) {
+        self.tell_replies(conn);
         self.fx.push(Effect::Client(conn, what));
+    }
+
+    fn tell_replies(&mut self, conn: ConnId) {
+        if let Some(replies) = self.clients.take_replies(conn) {
+            self.fx.push(Effect::Client(conn, ToClient::Replies(replies)));
+        }
+    }
+
+    /// Tells clients at the end of a step what it has for them: first the replies, which take the events of their own
+    /// states along, then that there are events.
+    pub(super) fn tell_gathered(&mut self) {
+        while let Some((conn, replies)) = self.clients.next_replies() {
+            self.fx.push(Effect::Client(conn, ToClient::Replies(replies)));
+        }
+        if !self.noticed.is_empty() {
+            let zxid = self.service.tree.read(Tree::zxid);
+            let conns = std::mem::take(&mut self.noticed).into_iter().collect();
+            self.fx.push(Effect::Notify(zxid, conns));
+        }
     }
 }
 
@@ -294,22 +300,4 @@ fn is_moved(err: i32, response: &Response) -> bool {
         Response::Multi(results) => results.contains(&MultiResult::Failed(moved)),
         _ => err == moved,
     }
-}
-
-fn encoded(answer: &Answer, state: Zxid) -> Reply {
-    encoded_behind(None, answer, state)
-}
-
-/// Puts an answer behind replies of the same state.
-fn encoded_behind(begun: Option<Reply>, answer: &Answer, state: Zxid) -> Reply {
-    let room = REPLY_BYTES + answer.response.data_bytes();
-    let (mut writer, count) = match begun {
-        None => (Writer::with_room(room), 0),
-        Some(Reply { frames, count, .. }) => {
-            let bytes = frames.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-            (Writer { bytes }, count)
-        }
-    };
-    encode_reply(answer.header, &answer.response, &mut writer);
-    Reply { state, count: count + 1, frames: writer.finish(), then: answer.then }
 }

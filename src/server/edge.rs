@@ -9,7 +9,7 @@
 //! Not here: what to do (`replica`), how (`net`, `storage`).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -27,11 +27,17 @@ use crate::net::health::Health;
 use crate::net::quorum::Quorum;
 use crate::net::stats::Stats;
 use crate::replica::event::{Effect, Event};
-use crate::storage::{Error, Snapshots, Writer};
+use crate::storage::{Busy, Error, Snapshots, Writer};
 use crate::tree::{Image, Passed};
 use crate::zab::effects::Status;
 use crate::zab::packet::Packet;
 
+/// So many writes, of so many bytes, are at most written by the loop itself.
+const WRITES_HERE_MAX: usize = 32;
+const BYTES_HERE_MAX: usize = 64 << 10;
+/// A disk that took this long is left to its own thread for a while.
+const DISK_SLOW: Duration = Duration::from_millis(5);
+const DISK_SLOW_WAIT: Millis = Millis(1_000);
 /// Passing a quota's limit is logged at most this often, as in Apache ZooKeeper; the others are counted.
 const LIMITS_TOLD_EVERY: Millis = Millis(100);
 
@@ -88,6 +94,8 @@ pub struct Edge {
     /// Who waits for the outcome of a hand-over.
     pub transfers: Vec<oneshot::Sender<Result<ServerId, String>>>,
     gathered: Gathered,
+    /// From when on the loop may wait for the disk.
+    quick_from: Millis,
     snapshots: Snapshots,
     stats: Arc<Stats>,
     inbox: mpsc::Sender<Event>,
@@ -126,6 +134,7 @@ impl Edge {
             written: WriteSeq(0),
             transfers: Vec::new(),
             gathered: Gathered::default(),
+            quick_from: now,
             snapshots,
             peers,
             stats,
@@ -216,13 +225,49 @@ impl Edge {
         self.gathered.writes.push((seq, write));
     }
 
-    /// Hands over what was gathered: first what others have to work on, last what they wait for.
-    pub fn flush(&mut self) {
+    /// Hands over what was gathered: first what others have to work on, last what they wait for. Answers how long the
+    /// loop has waited for the disk.
+    pub fn flush(&mut self) -> Duration {
         self.flush_packets();
+        if self.may_write_here() {
+            self.flush_told();
+            return self.write_here();
+        }
         self.flush_writes();
+        self.flush_told();
+        Duration::ZERO
+    }
+
+    fn flush_told(&mut self) {
         if !self.gathered.told.is_empty() {
             self.clients.tell(self.gathered.told.drain(..));
         }
+    }
+
+    /// Whether the loop may wait for the disk itself: where no other server waits for it meanwhile, nothing can go on
+    /// before a few small writes are durable, and the disk has been quick.
+    fn may_write_here(&self) -> bool {
+        let writes = &self.gathered.writes;
+        if self.peers.is_some() || writes.is_empty() || writes.len() > WRITES_HERE_MAX {
+            return false;
+        }
+        let bytes = writes.iter().try_fold(0, |sum, (_, write)| match write {
+            Write::Append { txn, .. } => Some(sum + txn.len()),
+            Write::Epochs(_) | Write::Ensemble { .. } | Write::Truncate(_) | Write::Replace { .. } => None,
+        });
+        bytes.is_some_and(|bytes| bytes <= BYTES_HERE_MAX) && clock::mono() >= self.quick_from
+    }
+
+    fn write_here(&mut self) -> Duration {
+        let begun = Instant::now();
+        if let Err(Busy(writes)) = self.writer.write_here(std::mem::take(&mut self.gathered.writes)) {
+            self.writer.write(writes);
+        }
+        let took = begun.elapsed();
+        if took >= DISK_SLOW {
+            self.quick_from = clock::mono() + DISK_SLOW_WAIT;
+        }
+        took
     }
 
     fn flush_packets(&mut self) {

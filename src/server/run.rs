@@ -29,6 +29,8 @@ use crate::zab::effects::Status;
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_millis(25);
+/// What waits in the inbox is taken before a tick that is so late.
+const LATE: Duration = Duration::from_millis(250);
 /// Events that are taken between two looks at everything else.
 const EVENTS_AT_ONCE: usize = 512;
 /// How long the last requests and a hand-over may take once the server is told to stop.
@@ -82,6 +84,9 @@ impl Loop {
         loop {
             if let Some(late) = Instant::now().checked_duration_since(next_tick) {
                 self.stats.pauses.observe(u64::try_from(late.as_millis()).unwrap_or(u64::MAX));
+                if late >= LATE {
+                    self.catch_up();
+                }
                 next_tick = Instant::now() + TICK;
                 self.edge.health.on_look();
                 self.step(Event::Tick);
@@ -118,11 +123,11 @@ impl Loop {
             let began = std::time::Instant::now();
             stages.on_taken(&batch, self.inbox.len());
             if !batch.is_empty() {
-                self.step_all(batch.drain(..));
+                let waited = self.step_all(batch.drain(..));
                 if let Some(durable) = synced {
                     self.end_restore(durable); // the replica knows that it is, and serves
                 }
-                stages.on_stepped(began, self.edge.written);
+                stages.on_stepped(began, waited, self.edge.written);
             }
             if let Some(question) = question {
                 self.on_question(question, &mut next_purge);
@@ -153,18 +158,27 @@ impl Loop {
         }
     }
 
+    /// The loop was kept from its work: what came meanwhile counts before the time that has passed, so that no session
+    /// ends whose client has been heard of.
+    fn catch_up(&mut self) {
+        let count = self.inbox.len();
+        let events: Vec<Event> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(count).collect();
+        self.step_all(events.into_iter());
+    }
+
     fn step(&mut self, event: Event) {
         self.step_all(std::iter::once(event));
     }
 
-    fn step_all(&mut self, events: impl Iterator<Item = Event>) {
+    /// Answers how long it has waited for the disk.
+    fn step_all(&mut self, events: impl Iterator<Item = Event>) -> Duration {
         let now = clock::now();
         for event in events {
             for effect in self.replica.step(now, event) {
                 self.edge.perform(effect);
             }
         }
-        self.edge.flush();
+        self.edge.flush()
     }
 
     /// Takes the tree of a snapshot; who asked is told once it is durable.

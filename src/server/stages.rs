@@ -41,7 +41,14 @@ impl Stages {
     pub fn on_taken(&mut self, events: &[Event], waiting: usize) {
         let count =
             |is_counted: &dyn Fn(&Event) -> bool| events.iter().filter(|e| is_counted(e)).count() as u64;
-        let requests = count(&|event| matches!(event, Event::Request(..) | Event::ClientUp(..)));
+        let requests: u64 = events
+            .iter()
+            .map(|event| match event {
+                Event::Requests(_, requests) => requests.len() as u64,
+                Event::ClientUp(..) => 1,
+                _ => 0,
+            })
+            .sum();
         if requests > 0 {
             self.stats.requests_queued.add(requests);
             self.stats.queue_size.observe((events.len() + waiting) as u64);
@@ -60,10 +67,11 @@ impl Stages {
         }
     }
 
-    /// They were stepped through since `began`, and this was the last write that was given to the disk.
-    pub fn on_stepped(&mut self, began: Instant, last: WriteSeq) {
-        let now = Instant::now();
-        let took = now.duration_since(began);
+    /// They were stepped through since `began`, and this was the last write that was given to the disk, which the loop
+    /// has waited for so long.
+    pub fn on_stepped(&mut self, began: Instant, waited: Duration, last: WriteSeq) {
+        let took = began.elapsed().saturating_sub(waited);
+        let now = began + took;
         self.stats.step_time.observe(millis(took));
         self.stats.stage_apply.observe(took);
         if last > self.last_given {

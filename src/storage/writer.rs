@@ -1,20 +1,21 @@
 //! The disk thread: gathers writes while the disk is busy, and performs them with one sync.
 //!
-//! In: writes in order, from the server's loop. Out: reports, from the thread, of what is durable.
+//! In: writes in order, from the server's loop. Out: reports of what is durable.
 //!
 //! Always true:
 //! * an idle disk begins at once; whatever came in during one sync goes with the next;
-//! * a failure is reported once, and nothing after it is performed or reported.
+//! * writes are performed in the order given, also those that the loop performs itself on an idle disk.
 //!
-//! Not here: ending the process after a failure (`server`).
+//! Not here: how a write is performed (`hand`), ending the process after a failure (`server`).
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use super::error::Error;
-use super::room::RoomReport;
+use super::hand::{Behind, Hand, Report};
 use super::store::Store;
 use crate::base::{Write, WriteSeq};
 
@@ -24,34 +25,25 @@ const ORDERS_MAX: usize = 16_384;
 /// With so many writes a sync begins, so that the first of them is not kept waiting by all that follow. What was
 /// ordered together is never parted.
 const BATCH_WRITES_ENOUGH: usize = 1_000;
-/// How often the disk is asked for its room, which others may take or give back.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The disk is asked for its room at the latest after so many bytes, or this part of its reserve if that is less.
-const LOOK_EVERY_BYTES: u64 = 1 << 20;
-const LOOK_EVERY_PART: u64 = 16;
-
-/// What the disk thread says.
-#[derive(Debug)]
-pub enum Report {
-    /// Every write up to `seq` is durable.
-    Durable {
-        /// The last of them.
-        seq: WriteSeq,
-        /// How long it took, sync and all.
-        took: Duration,
-    },
-    /// How much room is left: every second, and before a small part of the reserve has been written.
-    Room(RoomReport),
-    /// The disk cannot be used any more: the process must end.
-    Failed(Error),
-}
 
 /// The handle of the disk thread.
 #[derive(Debug)]
 pub struct Writer {
     orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<Result<(), Error>>>,
+    shared: Arc<Shared>,
 }
+
+#[derive(Debug)]
+struct Shared {
+    hand: Mutex<Hand>,
+    /// Orders that the thread has not performed.
+    waiting: AtomicUsize,
+}
+
+/// Writes that were not performed: the disk thread has something to do before them.
+#[derive(Debug)]
+pub struct Busy(pub Vec<(WriteSeq, Write)>);
 
 #[derive(Debug)]
 enum Order {
@@ -60,17 +52,33 @@ enum Order {
 }
 
 impl Writer {
-    /// Starts the thread; it calls `report`.
+    /// Starts the thread; `report` is called by whoever performs writes.
     pub fn start(store: Store, report: impl FnMut(Report) + Send + 'static) -> io::Result<Writer> {
         let (orders, inbox) = sync_channel(ORDERS_MAX);
+        let hand = Mutex::new(Hand::new(store, report));
+        let shared = Arc::new(Shared { hand, waiting: AtomicUsize::new(0) });
+        let of_thread = Arc::clone(&shared);
         let builder = std::thread::Builder::new().name("disk".to_owned());
-        let thread = builder.spawn(move || run(store, &inbox, report))?;
-        Ok(Writer { orders: Some(orders), thread: Some(thread) })
+        let thread = builder.spawn(move || run(&of_thread, &inbox))?;
+        Ok(Writer { orders: Some(orders), thread: Some(thread), shared })
     }
 
     /// Orders writes, which go with one sync. After a failure it does nothing: the failure was reported.
     pub fn write(&self, writes: Vec<(WriteSeq, Write)>) {
         self.send(Order::Writes(writes));
+    }
+
+    /// Performs writes on the caller's own thread, which waits for the disk: where it has nothing else to do, that is
+    /// sooner than two hand-overs. After a failure it does nothing: the failure was reported.
+    pub fn write_here(&self, writes: Vec<(WriteSeq, Write)>) -> Result<(), Busy> {
+        if self.shared.waiting.load(Ordering::Acquire) > 0 {
+            return Err(Busy(writes));
+        }
+        let mut hand = self.shared.hand();
+        if hand.perform(&writes, Behind::GoOn, || {}).is_ok() {
+            hand.look();
+        }
+        Ok(())
     }
 
     /// Orders a new log file, as before a snapshot is taken.
@@ -85,6 +93,7 @@ impl Writer {
 
     fn send(&self, order: Order) {
         if let Some(orders) = &self.orders {
+            self.shared.waiting.fetch_add(1, Ordering::AcqRel);
             // The thread is gone only after it reported a failure.
             let _ = orders.send(order);
         }
@@ -94,7 +103,7 @@ impl Writer {
         self.orders = None;
         match self.thread.take().map(JoinHandle::join) {
             None => Ok(()),
-            Some(Ok(done)) => done,
+            Some(Ok(done)) => done.and_then(|()| self.shared.hand().failure()),
             Some(Err(panic)) => std::panic::resume_unwind(panic),
         }
     }
@@ -109,93 +118,44 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut store: Store, inbox: &Receiver<Order>, mut report: impl FnMut(Report)) -> Result<(), Error> {
+impl Shared {
+    fn hand(&self) -> MutexGuard<'_, Hand> {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn run(shared: &Shared, inbox: &Receiver<Order>) -> Result<(), Error> {
     let mut batch = Vec::new();
-    let mut look = Look::now();
     loop {
-        if look.is_due() {
-            look = Look::at(&mut store, &mut report);
-        }
-        let first = match inbox.recv_timeout(look.until.saturating_duration_since(Instant::now())) {
+        let pause = shared.hand().look();
+        let first = match inbox.recv_timeout(pause) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        let mut roll = take(first, &mut batch);
-        while !roll && batch.len() < BATCH_WRITES_ENOUGH {
+        let mut taken = 1;
+        let mut behind = take(first, &mut batch);
+        while behind == Behind::GoOn && batch.len() < BATCH_WRITES_ENOUGH {
             let Ok(order) = inbox.try_recv() else { break };
-            roll = take(order, &mut batch);
+            behind = take(order, &mut batch);
+            taken += 1;
         }
-        let begun = Instant::now();
-        let mut done = store.perform(&batch);
-        if roll {
-            done = done.and_then(|seq| store.roll().map(|()| seq));
-        }
-        match done {
-            Ok(seq) if !batch.is_empty() => report(Report::Durable { seq, took: begun.elapsed() }),
-            Ok(_) => {}
-            Err(err) => {
-                report(Report::Failed(err.clone()));
-                return Err(err);
-            }
-        }
-        batch.iter().for_each(|(_, write)| look.count(write));
+        let done = || {
+            shared.waiting.fetch_sub(taken, Ordering::AcqRel);
+        };
+        shared.hand().perform(&batch, behind, done)?;
         batch.clear();
     }
 }
 
-/// When the disk is asked for its room again.
-struct Look {
-    until: Instant,
-    /// Bytes that may be written before.
-    bytes: u64,
-}
-
-impl Look {
-    fn now() -> Look {
-        Look { until: Instant::now(), bytes: 0 }
-    }
-
-    /// Asks, and answers when to ask again.
-    fn at(store: &mut Store, report: &mut impl FnMut(Report)) -> Look {
-        let mut bytes = LOOK_EVERY_BYTES;
-        match store.room() {
-            Ok(room) => {
-                if room.reserve_bytes > 0 {
-                    bytes = bytes.min(room.reserve_bytes / LOOK_EVERY_PART);
-                }
-                report(Report::Room(room));
-            }
-            // No reason to end: if there is none, the next write says so.
-            Err(err) => tracing::debug!(%err, "the room on the disk is not known"),
-        }
-        Look { until: Instant::now() + LOOK_EVERY, bytes }
-    }
-
-    fn is_due(&self) -> bool {
-        self.bytes == 0 || Instant::now() >= self.until
-    }
-
-    fn count(&mut self, write: &Write) {
-        let bytes = match write {
-            Write::Append { txn, .. } => txn.len() as u64,
-            // These write files of their own, or remove some.
-            Write::Epochs(_) | Write::Ensemble { .. } | Write::Truncate(_) | Write::Replace { .. } => {
-                u64::MAX
-            }
-        };
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-}
-
-/// Adds writes to the batch; answers whether the order ends the log file, and with it the batch.
-fn take(order: Order, batch: &mut Vec<(WriteSeq, Write)>) -> bool {
+/// Adds writes to the batch, or ends it and the log file with it.
+fn take(order: Order, batch: &mut Vec<(WriteSeq, Write)>) -> Behind {
     match order {
         Order::Writes(mut writes) => {
             batch.append(&mut writes);
-            false
+            Behind::GoOn
         }
-        Order::Roll => true,
+        Order::Roll => Behind::Roll,
     }
 }
 
@@ -208,15 +168,19 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::base::{Room, ServerId, Zxid};
+    use crate::base::{Recovered, Room, ServerId, Zxid};
     use crate::storage::sim_disk::{DiskFaults, SimDisk};
-    use crate::storage::{Disk, Layout, Options};
+    use crate::storage::{Disk, Layout, Options, RoomReport};
 
     fn open(disk: &SimDisk) -> Store {
+        reopen(disk).0
+    }
+
+    fn reopen(disk: &SimDisk) -> (Store, Recovered) {
         let layout = Layout::in_dir(Path::new("/d"), ServerId(1));
         let options = Options { prealloc_bytes: 0, ..Options::default() };
         let body = Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, b'/']);
-        Store::open(Arc::new(disk.clone()), layout, options, body).unwrap().0
+        Store::open(Arc::new(disk.clone()), layout, options, body).unwrap()
     }
 
     fn append(zxid: i64) -> Write {
@@ -255,6 +219,58 @@ mod tests {
         let logs: Vec<_> =
             logs.iter().filter(|it| it.name.starts_with("log.")).map(|it| &it.name[..]).collect();
         assert_eq!(logs, ["log.1", "log.7d1"]);
+    }
+
+    #[test]
+    fn writes_of_the_caller_keep_their_place_among_those_of_the_thread() {
+        let disk = SimDisk::new(1);
+        let (reports, seen) = channel();
+        let keep = move |report| {
+            if let Report::Durable { seq, .. } = report {
+                reports.send(seq).unwrap();
+            }
+        };
+        let writer = Writer::start(open(&disk), keep).unwrap();
+        for seq in 1..=2_000 {
+            let write = vec![(WriteSeq(seq), append(seq as i64))];
+            match seq % 3 {
+                0 => writer.write(write),
+                _ => match writer.write_here(write) {
+                    Ok(()) => {}
+                    Err(Busy(write)) => writer.write(write),
+                },
+            }
+        }
+        // Idle in the end: what comes now is the caller's.
+        let mut last = vec![(WriteSeq(2_001), append(2_001))];
+        while let Err(Busy(back)) = writer.write_here(last) {
+            last = back;
+            std::thread::yield_now();
+        }
+        assert_eq!(seen.try_iter().last(), Some(WriteSeq(2_001)), "it is durable when the call returns");
+        writer.stop().unwrap();
+        disk.crash();
+        let (_, recovered) = reopen(&disk);
+        assert_eq!(recovered.txns.len(), 2_001);
+    }
+
+    #[test]
+    fn a_failure_of_the_callers_write_ends_the_thread_too() {
+        let disk = SimDisk::new(1);
+        let (reports, seen) = channel();
+        let keep = move |report| {
+            if !matches!(report, Report::Room(_)) {
+                reports.send(report).unwrap();
+            }
+        };
+        let writer = Writer::start(open(&disk), keep).unwrap();
+        disk.set_faults(DiskFaults { sync_per_mille: 1_000, ..DiskFaults::default() });
+        writer.write_here(vec![(WriteSeq(1), append(1))]).unwrap();
+        assert!(matches!(seen.recv().unwrap(), Report::Failed(_)));
+        disk.set_faults(DiskFaults::default());
+        writer.write(vec![(WriteSeq(2), append(2))]);
+        assert_eq!(writer.stop().unwrap_err().to_string(), "sync /d/version-2/log.1: injected sync error");
+        assert!(seen.recv().is_err(), "nothing is reported after a failure");
     }
 
     #[test]

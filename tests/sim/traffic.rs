@@ -266,7 +266,10 @@ impl World {
         let running = self.servers[process.slot.0].running.as_mut().expect("it runs");
         let Some(served) = running.clients.get_mut(&conn) else { return };
         events.extend(served.conn.take_events());
-        let bytes = served.conn.take_bytes();
+        let mut bytes = served.conn.take_bytes();
+        while served.conn.has_answers() {
+            bytes.unsplit(served.conn.take_bytes());
+        }
         let (client, serial) = served.client;
         let closing = served.conn.closing();
         if !bytes.is_empty() && self.connections[client].serial == serial && closing != Some(Closing::Abrupt)

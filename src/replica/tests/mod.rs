@@ -20,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::event::{Reply, Then};
+use super::event::{Replies, Run, Then};
 use super::prepare::Switch;
 use super::{ClientSettings, Closing, Conn, Effect, Event, Reaping, Replica, Rhythm, Settings, ToClient};
 use crate::base::wire::{Reader, Writer};
@@ -217,6 +217,12 @@ impl Alone {
             }
             self.step(Event::Tick);
         }
+    }
+
+    /// Everything that was written is durable at once.
+    pub fn sync_all(&mut self) {
+        let last = self.unsynced.drain(..).next_back().expect("something was written");
+        self.step(Event::Synced(last));
     }
 
     /// Makes the oldest held write durable.

@@ -107,6 +107,65 @@ fn an_event_of_a_later_txn_does_not_overtake_an_earlier_reply() {
 }
 
 #[test]
+fn replies_of_one_step_take_each_the_events_of_its_own_state_along() {
+    let mut alone = Alone::new();
+    let (id, other) = (alone.client(), alone.client());
+    assert_eq!(alone.err(id, read(1, Op::Exists, "/a", Watch::Yes)), -101);
+    assert_eq!(alone.err(id, read(1, Op::Exists, "/c", Watch::Yes)), -101);
+    alone.disk = Disk::Held;
+    alone.frames(other, [create(1, "/a", 0)]);
+    alone.frames(id, [create(2, "/b", 0), read(3, Op::Exists, "/c", Watch::No), create(4, "/d", 0)]);
+    alone.frames(other, [create(2, "/c", 0)]);
+    alone.sync_all();
+    let frames = alone.replies(id);
+    assert_eq!(heads(&frames), [(-1, 3, 0), (2, 4, 0), (3, 4, -101), (4, 5, 0), (-1, 6, 0)]);
+    assert_eq!(events(&frames), [(CREATED, "/a".to_owned()), (CREATED, "/c".to_owned())]);
+}
+
+#[test]
+fn a_read_behind_a_write_goes_to_the_loop_only_if_another_write_follows_it() {
+    let mut alone = Alone::new();
+    let id = alone.client();
+    let conn = alone.conns.get_mut(&id).expect("a connection");
+    let mut asked = |frame: Bytes| {
+        conn.on_frame(Millis(0), frame);
+        let events = conn.take_events();
+        let xids = |event: &Event| -> Vec<i32> {
+            match event {
+                Event::Requests(_, requests) => requests.iter().map(|request| request.xid).collect(),
+                other => panic!("{other:?}"),
+            }
+        };
+        (events.iter().flat_map(xids).collect::<Vec<i32>>(), conn.behind_count())
+    };
+    assert_eq!(asked(create(1, "/n", 0)), (vec![1], 0));
+    assert_eq!(asked(read(2, Op::GetData, "/n", Watch::No)), (vec![], 1));
+    assert_eq!(asked(bare(3, Op::Ping)), (vec![], 2));
+    assert_eq!(asked(create(4, "/m", 0)), (vec![2, 3, 4], 0));
+    assert_eq!(asked(read(5, Op::GetData, "/n", Watch::No)), (vec![], 1));
+}
+
+#[test]
+fn reads_behind_a_write_are_answered_as_far_as_a_write_to_the_socket_takes_them() {
+    let mut alone = Alone::new();
+    let id = alone.client();
+    assert_eq!(alone.err(id, create(1, "/n", 0)), 0);
+    assert_eq!(alone.err(id, set_data(2, "/n", &[7; 101 << 10], -1)), 0);
+    let conn = alone.conns.get_mut(&id).expect("a connection");
+    let reads = (4..=13).map(|xid| read(xid, Op::GetData, "/n", Watch::No));
+    conn.on_frames(Millis(0), &mut std::iter::once(create(3, "/m", 0)).chain(reads));
+    drop(conn.take_events());
+    let runs = vec![Run { state: Zxid(4), count: 1, bytes: 0 }];
+    let replies = Replies { runs, frames: Bytes::new(), then: Then::Stay };
+    conn.on_effect(Millis(0), ToClient::Replies(replies));
+    let mut counts = Vec::new();
+    while conn.has_answers() || counts.len() < 4 {
+        counts.push(conn.take_bytes().len() / (101 << 10));
+    }
+    assert_eq!(counts, [3, 3, 3, 1], "the third makes it 256 KiB");
+}
+
+#[test]
 fn a_reply_that_is_late_takes_only_the_events_of_its_state_along() {
     // The tree is ahead of what the connection was told: the mailbox holds an event of a later txn.
     let mut alone = Alone::new();
