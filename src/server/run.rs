@@ -31,8 +31,9 @@ use crate::zab::effects::Status;
 const TICK: Duration = Duration::from_millis(25);
 /// What waits in the inbox is taken before a tick that is so late.
 const LATE: Duration = Duration::from_millis(250);
-/// Events that are taken between two looks at everything else.
-const EVENTS_AT_ONCE: usize = 512;
+/// Events that are taken between two looks at everything else. Each may bring many requests: with few at a time the disk
+/// has something to do while the next are decided.
+const EVENTS_AT_ONCE: usize = 32;
 /// How long the last requests and a hand-over may take once the server is told to stop.
 const STOP_WAIT: Millis = Millis(1200);
 

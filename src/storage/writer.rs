@@ -22,9 +22,9 @@ use crate::base::{Write, WriteSeq};
 /// Orders that may wait. When it is full the disk has stalled for many times what a leader lets be in flight, and
 /// whoever writes waits: a write can neither be dropped nor overtaken.
 const ORDERS_MAX: usize = 16_384;
-/// With so many writes a sync begins, so that the first of them is not kept waiting by all that follow. What was
-/// ordered together is never parted.
-const BATCH_WRITES_ENOUGH: usize = 1_000;
+/// With so many writes a sync begins, so that the first of them is not kept waiting by all that follow, and that what
+/// is durable is applied while the next are written. What was ordered together is never parted.
+const BATCH_WRITES_ENOUGH: usize = 256;
 
 /// The handle of the disk thread.
 #[derive(Debug)]
