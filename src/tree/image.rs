@@ -17,6 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::acls::{Entry, OPEN, OPEN_ID};
+use super::names::Names;
 use super::node::Node;
 use super::slots::Frozen;
 use super::store::{Place, ROOT, Tree, path_by, split};
@@ -26,6 +27,9 @@ use crate::proto::{Acl, StatPersisted};
 
 /// How much is written at once.
 const CHUNK_BYTES: usize = 64 * 1_024;
+/// What stands behind a node's data.
+const ACL_ID_BYTES: usize = 8;
+const STAT_BYTES: usize = 60;
 /// The path that ends the nodes.
 const END: &str = "/";
 
@@ -238,11 +242,36 @@ fn load_acls(tree: &mut Tree, reader: &mut Reader) -> Result<AclNumbers, DecodeE
     Ok(numbers)
 }
 
+/// How many nodes there are, up to the first that is broken.
+fn count_nodes(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(next) = skip_node(bytes) {
+        bytes = next;
+        count += 1;
+    }
+    count
+}
+
+/// What follows a node.
+fn skip_node(bytes: &[u8]) -> Option<&[u8]> {
+    let behind_path = skip_buffer(bytes)?;
+    skip_buffer(behind_path)?.get(ACL_ID_BYTES + STAT_BYTES..)
+}
+
+fn skip_buffer(bytes: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.get(usize::try_from(i32::from_be_bytes(*len).max(0)).ok()?..)
+}
+
 fn load_nodes(tree: &mut Tree, reader: &mut Reader, acls: &AclNumbers) -> Result<(), DecodeError> {
+    let count = count_nodes(&reader.rest());
+    tree.names = Names::with_room(count);
+    tree.links.reserve(count);
     let invalid = |reason| DecodeError::Invalid { field: "snapshot node", reason };
     let mut last_parent: Option<(String, u32)> = None;
     loop {
-        let path = reader.string("node path")?.ok_or(DecodeError::Null { field: "node path" })?;
+        let path = reader.buffer("node path")?.ok_or(DecodeError::Null { field: "node path" })?;
+        let path = String::from_utf8_lossy(&path);
         let is_first = tree.node_count() == 0;
         if path == END {
             let is_whole = reader.remaining() == 0 && !is_first;

@@ -26,6 +26,11 @@ struct Link {
 }
 
 impl Links {
+    /// Makes room for so many more nodes.
+    pub fn reserve(&mut self, count: usize) {
+        self.of.reserve(count);
+    }
+
     /// Puts a childless node first into its parent's list.
     pub fn add(&mut self, parent: u32, child: u32) {
         let needed = parent.max(child) as usize + 1;

@@ -44,7 +44,12 @@ impl Key<'_> {
 impl Names {
     /// No entries.
     pub fn new() -> Names {
-        Names { shards: (0..SHARDS).map(|_| HashTable::new()).collect() }
+        Names::with_room(0)
+    }
+
+    /// No entries, and room for about so many: growing by and by would look at each node again and again.
+    pub fn with_room(count: usize) -> Names {
+        Names { shards: (0..SHARDS).map(|_| HashTable::with_capacity(count / SHARDS)).collect() }
     }
 
     /// The number for which `key_of` gives this key.

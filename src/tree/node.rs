@@ -149,7 +149,15 @@ impl Node {
 
     /// The last component of the path.
     pub fn name(&self) -> &str {
-        self.unpack().0.name
+        let flags = self.0[0];
+        let optional = [(CHILDREN, 12), (CHANGED, 20), (AVERSION, 4), (OWNER, 8), (PREFIX, 4)];
+        let there = optional.iter().map(|(flag, bytes)| if flags & flag != 0 { *bytes } else { 0 });
+        let at = FIXED_BYTES + there.sum::<usize>();
+        let (at, len) = match flags & LONG {
+            0 => (at, usize::from(self.0[1])),
+            _ => (at + 8, u32::from_le_bytes(self.field(at)) as usize),
+        };
+        std::str::from_utf8(&self.0[at..at + len]).expect("it was packed from a string")
     }
 
     /// The stored stat.
@@ -287,6 +295,7 @@ mod tests {
             let mut node = Node::pack(&parts, &stat);
             let kept = Parts { prefix: is_large.then_some(prefix), ..parts };
             prop_assert_eq!(node.unpack(), (kept, stat));
+            prop_assert_eq!(node.name(), name.as_str());
             let view = node.clone();
             for cversion in 1..3 {
                 node.set_children(Zxid(77), cversion);

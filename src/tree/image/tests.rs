@@ -76,3 +76,15 @@ fn the_membership_is_put_into_its_node_outside_the_digest() {
     bare.set_config("x", Zxid(0), 1);
     assert!(bare.node("/zookeeper/config").is_none());
 }
+
+#[test]
+fn nodes_are_counted_before_they_are_read() {
+    let nodes = |paths: &[&str]| body(3, paths).slice(8..);
+    assert_eq!(count_nodes(&nodes(&["", "/a", "/a/b"])), 3);
+    assert_eq!(count_nodes(&nodes(&[])), 0);
+    let whole = nodes(&["", "/a"]);
+    for at in 0..whole.len() {
+        assert!(count_nodes(&whole[..at]) <= 2, "{at}");
+    }
+    assert_eq!(count_nodes(&[0x7f; 200]), 0);
+}
