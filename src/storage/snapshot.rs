@@ -43,6 +43,9 @@ const WINDOW_BYTES: usize = 128;
 const BODY_BYTES_MIN: usize = 13;
 /// Bytes are handed to the system, and read from it, in pieces of this size.
 const PIECE_BYTES: usize = 256 * 1024;
+/// A file is synced whenever so many bytes were written. Otherwise the log waits for all of them: a file system that
+/// keeps a journal writes what other files' new blocks hold before it calls a block of the log durable.
+const SYNC_EVERY_BYTES: u64 = 4 << 20;
 /// The name, in the directory of snapshots, of one that is being written by `Snapshots::write`.
 pub(super) const TMP_PREFIX: &str = "quorate-snapshot.";
 
@@ -167,7 +170,7 @@ pub(super) fn write_file(
     body: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
 ) -> Result<(), Error> {
     let file = disk.create(path).map_err(Error::io("create", path))?;
-    let pieces = Pieces { file, offset: 0, gathered: Vec::new() };
+    let pieces = Pieces { file, offset: 0, synced: 0, gathered: Vec::new() };
     let mut out = Sealer { out: Encoder::new(head.compression, pieces), adler: Adler32::new() };
     let write = || {
         out.write_all(&HEADER)?;
@@ -212,11 +215,13 @@ impl io::Write for Sealer {
     }
 }
 
-/// Hands bytes to a file, in pieces.
+/// Hands bytes to a file, in pieces, and syncs it now and then.
 #[derive(Debug)]
 struct Pieces {
     file: Box<dyn DiskFile>,
     offset: u64,
+    /// How many bytes are durable.
+    synced: u64,
     gathered: Vec<u8>,
 }
 
@@ -233,6 +238,10 @@ impl io::Write for Pieces {
         self.file.write_at(self.offset, &self.gathered)?;
         self.offset += self.gathered.len() as u64;
         self.gathered.clear();
+        if self.offset - self.synced >= SYNC_EVERY_BYTES {
+            self.file.sync()?;
+            self.synced = self.offset;
+        }
         Ok(())
     }
 }
@@ -397,7 +406,7 @@ mod tests {
 
     use super::*;
     use crate::storage::layout::list_snapshots;
-    use crate::storage::sim_disk::{DiskFaults, SimDisk};
+    use crate::storage::sim_disk::{DiskFaults, Loss, SimDisk};
 
     const EMPTY: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, b'/'];
 
@@ -483,6 +492,27 @@ mod tests {
         snapshots.write(Zxid(1), 0, |out| out.write_all(EMPTY)).unwrap();
         disk.crash();
         assert_eq!(disk.files().len(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_is_durable_piece_by_piece_while_it_is_written() {
+        let disk = SimDisk::new(1);
+        let mut left = Vec::new();
+        let body = |out: &mut dyn io::Write| {
+            disk.sync_dir(Path::new("/"))?;
+            for _ in 0..40 {
+                out.write_all(&[1; 256 * 1024])?;
+                let copy = disk.copy(1);
+                copy.crash_with(Loss::All);
+                left.push(copy.files()[0].1);
+            }
+            out.write_all(EMPTY)
+        };
+        snapshots(&disk, Compression::None).write(Zxid(1), 0, body).unwrap();
+        for (at, left) in (1..).zip(left) {
+            let written = at * 256 * 1024;
+            assert!(written <= left + SYNC_EVERY_BYTES, "{left} bytes are durable of {written}");
+        }
     }
 
     #[test]
