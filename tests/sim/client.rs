@@ -16,7 +16,7 @@ use quorate::base::rng::Rng;
 use quorate::base::{SessionId, Zxid};
 
 use crate::acl::Identities;
-use crate::invariants::local_sessions::{self, Reign};
+use crate::invariants::local_sessions::{self, Reign, Silence};
 use crate::invariants::watches::{List, Watches};
 use crate::oracle::{Asked, Oracle, code};
 use crate::queue::Micros;
@@ -238,13 +238,10 @@ impl Client {
 
     fn on_session(&mut self, now: Micros, frame: Bytes, oracle: &mut Oracle, wishes: &mut Vec<Wish>) {
         let connected = wire::connected(frame).unwrap_or_else(|err| panic!("no connect response: {err}"));
+        self.check_local(now, &connected, oracle);
         if connected.timeout_ms == 0 {
             let session = self.session.take();
-            let session = session.expect("only a session that is asked for again is refused");
-            if oracle.may_be_local(session.id) && !oracle.wanted_ephemeral(session.id) {
-                let silent = Micros(now.0 - session.heard.0);
-                local_sessions::on_refused(session.id, session.home, self.peer, silent, session.timeout);
-            }
+            session.expect("only a session that is asked for again is refused");
             self.expired += 1;
             self.watches.clear();
             self.hang_up(now + Micros::of_ms(5), wishes);
@@ -259,10 +256,6 @@ impl Client {
                     session.id,
                     connected.session
                 );
-                if session.home == self.peer && oracle.may_be_local(session.id) {
-                    let silent = Micros(self.sent.0 - self.sent_before.0);
-                    local_sessions::on_taken(session.id, silent, session.timeout, self.tick);
-                }
                 session.timeout = timeout;
                 session.home = self.peer;
             }
@@ -296,6 +289,23 @@ impl Client {
             let seen = self.session.as_ref().map_or(Zxid::ZERO, |session| session.last_zxid);
             let lists = self.watches.on_registering();
             self.send(now, Request::SetWatches { seen, lists }, oracle, wishes);
+        }
+    }
+
+    /// Its session, if that is local, is as old as it may be where the server that has it says what becomes of it.
+    fn check_local(&self, now: Micros, connected: &wire::Connected, oracle: &Oracle) {
+        let Some(session) = &self.session else { return };
+        let is_at_home = session.home.is_some() && session.home == self.peer;
+        if !is_at_home || !oracle.may_be_local(session.id) {
+            return;
+        }
+        let (timeout, tick) = (session.timeout, self.tick);
+        if connected.timeout_ms != 0 {
+            let lasted = Micros(self.sent.0 - self.sent_before.0);
+            local_sessions::on_taken(session.id, Silence { lasted, timeout, tick });
+        } else if !oracle.wanted_ephemeral(session.id) {
+            let lasted = Micros(now.0 - session.heard.0);
+            local_sessions::on_refused(session.id, Silence { lasted, timeout, tick });
         }
     }
 

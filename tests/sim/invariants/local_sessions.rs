@@ -50,69 +50,67 @@ pub enum Asked {
     NothingMuch,
 }
 
-/// A local session is refused by a server, so long after it was heard from, on the server's side at least.
-pub fn on_refused(
-    session: SessionId,
-    home: Option<Reign>,
-    here: Option<Reign>,
-    silent: Micros,
-    timeout: Micros,
-) {
-    let is_at_home = home.is_some() && home == here;
+/// How long a session was silent, and how long it may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Silence {
+    /// Since its server heard from it, as far as the client can know.
+    pub lasted: Micros,
+    /// Negotiated.
+    pub timeout: Micros,
+    /// `tickTime` of its server.
+    pub tick: Micros,
+}
+
+/// A local session is refused by its own server, after a silence that lasted so long at least.
+pub fn on_refused(session: SessionId, silence: Silence) {
+    let Silence { lasted, timeout, .. } = silence;
     assert!(
-        !is_at_home || silent.0 * CLOCK_PERCENT / 100 >= timeout.0,
-        "local sessions: {session} is refused by its own server {silent} s after it was heard from, and its timeout is {timeout}"
+        lasted.0 * CLOCK_PERCENT / 100 >= timeout.0,
+        "local sessions: {session} is refused by its own server {lasted} s after it was heard from, and its timeout is {timeout}"
     );
 }
 
-/// A session is taken again by a server that has known it as a local one all the time, so long after its client sent
-/// anything.
-pub fn on_taken(session: SessionId, silent: Micros, timeout: Micros, tick: Micros) {
+/// A local session is taken again by its own server, after a silence that lasted so long at most.
+pub fn on_taken(session: SessionId, silence: Silence) {
+    let Silence { lasted, timeout, tick } = silence;
     let limit = timeout.0 + LATE_TICKS * tick.0;
     assert!(
-        silent.0 <= limit * CLOCK_PERCENT / 100,
-        "local sessions: {session} is taken again after {silent} s of silence, and its timeout is {timeout}"
+        lasted.0 <= limit * CLOCK_PERCENT / 100,
+        "local sessions: {session} is taken again after {lasted} s of silence, and its timeout is {timeout}"
     );
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Slot;
 
     const SESSION: SessionId = SessionId(7);
-    const REIGN: Reign = Reign { process: Process { slot: Slot(1), life: 1 }, number: 3 };
 
-    fn refused_after(ms: u64, here: Reign) {
-        on_refused(SESSION, Some(REIGN), Some(here), Micros::of_ms(ms), Micros::of_ms(1_000));
+    fn silent_for(ms: u64) -> Silence {
+        Silence { lasted: Micros::of_ms(ms), timeout: Micros::of_ms(1_000), tick: Micros::of_ms(100) }
     }
 
     #[test]
-    fn a_session_ends_after_its_timeout_or_with_the_role() {
-        refused_after(1_000, REIGN);
-        refused_after(10, Reign { number: 4, ..REIGN });
+    fn a_session_ends_after_its_timeout() {
+        on_refused(SESSION, silent_for(1_000));
         may_be_replicated(LocalRule::Upgraded, Zxid(1), SESSION, Asked::Ephemeral);
     }
 
     #[test]
     #[should_panic(expected = "refused by its own server")]
     fn a_session_that_ends_too_early_is_noticed() {
-        refused_after(900, REIGN);
-    }
-
-    fn taken_after(ms: u64) {
-        on_taken(SESSION, Micros::of_ms(ms), Micros::of_ms(1_000), Micros::of_ms(100));
+        on_refused(SESSION, silent_for(900));
     }
 
     #[test]
     fn a_session_that_comes_back_soon_is_taken() {
-        taken_after(1_200);
+        on_taken(SESSION, silent_for(1_200));
     }
 
     #[test]
     #[should_panic(expected = "is taken again after")]
     fn a_session_that_ends_too_late_is_noticed() {
-        taken_after(1_300);
+        on_taken(SESSION, silent_for(1_300));
     }
 
     #[test]
