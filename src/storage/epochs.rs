@@ -20,8 +20,7 @@ const SHOWN_CHARS: usize = 64;
 /// Reads both files, and mends what an interrupted start or a partial restore left. `last` is the end of a history
 /// that was found without a gap, so that it holds the whole initial history of its epoch.
 pub(super) fn load(disk: &dyn Disk, dir: &Path, last: Zxid) -> Result<Epochs, Error> {
-    let stored_current = read(disk, &current_path(dir))?;
-    let stored_accepted = read(disk, &accepted_path(dir))?;
+    let (stored_current, stored_accepted) = stored(disk, dir)?;
     let of_history = last.epoch();
     let mut current = stored_current.unwrap_or(of_history);
     if current < of_history {
@@ -36,6 +35,11 @@ pub(super) fn load(disk: &dyn Disk, dir: &Path, last: Zxid) -> Result<Epochs, Er
     write(disk, &accepted_path(dir), stored_accepted, accepted)?;
     write(disk, &current_path(dir), stored_current, current)?;
     Ok(Epochs { accepted, current })
+}
+
+/// The current and the accepted epoch as they stand on disk; `None` for one that does not.
+pub(super) fn stored(disk: &dyn Disk, dir: &Path) -> Result<(Option<Epoch>, Option<Epoch>), Error> {
+    Ok((read(disk, &current_path(dir))?, read(disk, &accepted_path(dir))?))
 }
 
 /// Replaces what changes between `old` and `new`.

@@ -16,7 +16,9 @@ use bytes::Bytes;
 
 use super::compress::split_suffix;
 use super::disk::{Disk, exists, parent};
+use super::ensemble;
 use super::entry;
+use super::epochs;
 use super::error::Error;
 use super::layout::{Layout, NamedFile, zxid_in_name};
 use super::recover::find_history;
@@ -182,6 +184,9 @@ pub fn examine(disk: &dyn Disk, layout: &Layout, options: &Options) -> Result<Fo
         return Err(Error::refused(&marker, why));
     }
     let history = find_history(disk, layout, options)?;
+    // A start reads these, too, and refuses what they must not hold.
+    epochs::stored(disk, &layout.snapshots())?;
+    ensemble::load(disk, layout)?;
     let in_words = |mend: &Mend| match mend {
         Mend::Cut(path, end) => {
             format!("{} is cut behind its last whole txn at offset {end}", path.display())
@@ -281,6 +286,11 @@ mod tests {
         assert_eq!(found.mends, ["/d/version-2/log.9 is removed: it holds no txn"]);
         disk.remove(&path("log.9")).unwrap();
         assert_eq!(disk.files(), files);
+
+        disk.put(&path("currentEpoch"), b"one");
+        let error = examine(&disk, &layout(), &Options::default()).unwrap_err().to_string();
+        assert!(error.starts_with("/d/version-2/currentEpoch holds \"one\", expected "), "{error}");
+        disk.put(&path("currentEpoch"), b"0");
 
         disk.remove(&path("log.1")).unwrap();
         let error = examine(&disk, &layout(), &Options::default()).unwrap_err().to_string();

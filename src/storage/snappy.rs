@@ -21,6 +21,8 @@ const VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
 const BLOCK_BYTES: usize = 32 * 1024;
 /// The largest block that is believed, compressed or not.
 const BLOCK_BYTES_MAX: usize = 16 << 20;
+/// Bytes that one compressed byte stands for, at most: three are a copy of 64.
+const EXPANSION_MAX: usize = 22;
 
 /// Compresses what is written.
 #[derive(Debug)]
@@ -133,7 +135,7 @@ impl<R: Read> SnappyReader<R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let size = raw::decompress_len(&self.packed).map_err(invalid)?;
-        if size > BLOCK_BYTES_MAX {
+        if size > BLOCK_BYTES_MAX || size > EXPANSION_MAX * length {
             return Err(invalid(format!("a snappy block says that it holds {size} bytes")));
         }
         self.block.resize(size, 0);
@@ -229,6 +231,10 @@ mod tests {
         assert_eq!(kind(&huge), io::ErrorKind::InvalidData);
         let claims = [&whole[..16], &[0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
         assert_eq!(kind(&claims), io::ErrorKind::InvalidData);
+        // 16 MiB in three bytes, for which no room is made.
+        let swollen = [&whole[..16], &[0, 0, 0, 7, 0x80, 0x80, 0x80, 0x08, 0xfe, 1, 0]].concat();
+        let error = unpacked(&swollen).unwrap_err().to_string();
+        assert_eq!(error, "a snappy block says that it holds 16777216 bytes");
     }
 
     proptest! {

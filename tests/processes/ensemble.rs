@@ -43,6 +43,11 @@ pub struct Ensemble {
 impl Ensemble {
     /// Writes the files of `size` members below `dir` and starts them.
     pub async fn start(program: &Path, dir: &Path, size: usize) -> anyhow::Result<Ensemble> {
+        Ensemble::start_with(program, dir, size, "").await
+    }
+
+    /// The same, with more lines in every `zoo.cfg`.
+    pub async fn start_with(program: &Path, dir: &Path, size: usize, more: &str) -> anyhow::Result<Ensemble> {
         let ports = free_ports(size * 3)?;
         let servers = ports.chunks(3).enumerate().map(|(at, ports)| {
             format!(
@@ -63,7 +68,7 @@ impl Ensemble {
             let config = home.join("zoo.cfg");
             let settings = "tickTime=2000\ninitLimit=10\nsyncLimit=5\nmaxClientCnxns=0\n\
                             admin.enableServer=false\n4lw.commands.whitelist=*\nstandaloneEnabled=false\n";
-            fs::write(&config, format!("{settings}dataDir={}\n{servers}", data.display()))?;
+            fs::write(&config, format!("{settings}{more}dataDir={}\n{servers}", data.display()))?;
             members.push(Member { config, log: home.join("log"), client_port: ports[0], process: None });
         }
         let mut ensemble = Ensemble { program: program.to_owned(), members };

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
-/// Session timeout of every client. An ensemble that serves again within it must keep the session.
+/// Session timeout of a client, unless it says another. An ensemble that serves again within it must keep the session.
 pub const SESSION: Duration = Duration::from_secs(10);
 /// Children of one directory, so that a listing of it fits into a frame.
 const DIRECTORY: u64 = 10_000;
@@ -25,19 +25,30 @@ const DIRECTORY: u64 = 10_000;
 /// What is remembered of all clients.
 #[derive(Default)]
 pub struct Ledger {
-    /// Paths of acknowledged writes.
+    /// Paths of acknowledged creates.
     acknowledged: Mutex<Vec<String>>,
+    /// How many of the acknowledged writes set data.
+    sets: AtomicU64,
     /// Writes whose fate is unknown.
     unknown: AtomicU64,
     /// When the last write was acknowledged, and the longest time between two.
     gap: Mutex<(Option<Instant>, Duration)>,
-    /// What went wrong with sessions.
+    /// What went wrong with sessions, and sets that are gone.
     lost: Mutex<Vec<String>>,
 }
 
 impl Ledger {
     fn acknowledge(&self, path: String) {
         lock(&self.acknowledged).push(path);
+        self.note_time();
+    }
+
+    fn acknowledge_set(&self) {
+        self.sets.fetch_add(1, Ordering::Relaxed);
+        self.note_time();
+    }
+
+    fn note_time(&self) {
         let now = Instant::now();
         let mut gap = lock(&self.gap);
         let since = gap.0.map_or(Duration::ZERO, |last| now - last);
@@ -48,7 +59,12 @@ impl Ledger {
         lock(&self.lost).push(what);
     }
 
-    /// Paths of acknowledged writes, sorted.
+    /// How many sets were acknowledged; each setter has seen that its own are there.
+    pub fn sets(&self) -> u64 {
+        self.sets.load(Ordering::Relaxed)
+    }
+
+    /// Paths of acknowledged creates, sorted.
     pub fn acknowledged(&self) -> Vec<String> {
         let mut paths = lock(&self.acknowledged).clone();
         paths.sort();
@@ -65,7 +81,7 @@ impl Ledger {
         lock(&self.gap).1
     }
 
-    /// Sessions that were lost, in words.
+    /// Sessions and sets that were lost, in words.
     pub fn lost(&self) -> Vec<String> {
         lock(&self.lost).clone()
     }
@@ -77,7 +93,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// A client of every host.
 pub async fn connect(hosts: &str) -> anyhow::Result<Client> {
-    let connector = Client::connector().with_session_timeout(SESSION);
+    connect_for(hosts, SESSION).await
+}
+
+/// The same, with this session timeout.
+async fn connect_for(hosts: &str, session: Duration) -> anyhow::Result<Client> {
+    let connector = Client::connector().with_session_timeout(session);
     connector.connect(hosts).await.with_context(|| format!("connect to {hosts}"))
 }
 
@@ -88,24 +109,32 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts writers that create nodes one after another, and holders that only keep a session and its node.
+    /// Starts writers that create nodes one after another, setters that set one node again and again, and holders that
+    /// only keep a session and its node.
     pub async fn start(
         hosts: &str,
-        Clients { writers, holders }: Clients,
+        Clients { writers, setters, holders, session }: Clients,
         ledger: &Arc<Ledger>,
     ) -> anyhow::Result<Load> {
         let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
         let first = connect(hosts).await?;
-        for top in ["/written", "/held"] {
+        for top in ["/written", "/set", "/held"] {
             first.create(top, b"", &options).await.with_context(|| format!("create {top}"))?;
         }
         let (mut clients, stop) = (JoinSet::new(), CancellationToken::new());
         for number in 0..writers {
-            let (client, ledger, stop) = (connect(hosts).await?, Arc::clone(ledger), stop.clone());
+            let (client, ledger, stop) =
+                (connect_for(hosts, session).await?, Arc::clone(ledger), stop.clone());
             clients.spawn(write(client, format!("/written/{number}"), ledger, stop));
         }
+        for number in 0..setters {
+            let (client, ledger, stop) =
+                (connect_for(hosts, session).await?, Arc::clone(ledger), stop.clone());
+            clients.spawn(set(client, format!("/set/{number}"), ledger, stop));
+        }
         for number in 0..holders {
-            let (client, ledger, stop) = (connect(hosts).await?, Arc::clone(ledger), stop.clone());
+            let (client, ledger, stop) =
+                (connect_for(hosts, session).await?, Arc::clone(ledger), stop.clone());
             let path = format!("/held/{number}");
             let ephemeral = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
             client.create(&path, b"", &ephemeral).await.with_context(|| format!("create {path}"))?;
@@ -124,13 +153,17 @@ impl Load {
     }
 }
 
-/// How many clients of each kind.
+/// How many clients of each kind, and how long they hold out.
 #[derive(Clone, Copy)]
 pub struct Clients {
-    /// They write all the time.
+    /// They create nodes all the time.
     pub writers: usize,
+    /// They set the data of one node each all the time.
+    pub setters: usize,
     /// They only keep their session.
     pub holders: usize,
+    /// Their session timeout. A client gives its session up by itself after 7/5 of it without a connection.
+    pub session: Duration,
 }
 
 async fn write(
@@ -162,6 +195,53 @@ async fn write(
         }
     }
     Ok(())
+}
+
+/// Sets one node to 1, 2, … Its data and its version tell whether one that was acknowledged is gone, after each set and at
+/// the end.
+async fn set(
+    client: Client,
+    path: String,
+    ledger: Arc<Ledger>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    make(&client, &path).await?;
+    let (mut last, mut count) = (0, 0);
+    for number in 1u64.. {
+        if stop.is_cancelled() {
+            break;
+        }
+        match client.set_data(&path, number.to_string().as_bytes(), None).await {
+            Ok(stat) => {
+                (last, count) = (number, count + 1);
+                ledger.acknowledge_set();
+                if i64::from(stat.version) < count {
+                    ledger.lose(format!("{path} was set {count} times and has version {}", stat.version));
+                    return Ok(());
+                }
+            }
+            Err(error) if is_of_connection(&error) => {
+                ledger.unknown.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                ledger.lose(format!("the setter of {path}: {error}"));
+                return Ok(());
+            }
+        }
+    }
+    loop {
+        match client.get_data(&path).await {
+            Ok((data, _)) => {
+                let found = String::from_utf8_lossy(&data).parse::<u64>().unwrap_or(0);
+                if found < last {
+                    ledger.lose(format!("{path} was set to {last} and holds {found}"));
+                }
+                return Ok(());
+            }
+            Err(error) if is_of_connection(&error) => {}
+            Err(error) => return Err(error).with_context(|| format!("read {path}")),
+        }
+    }
 }
 
 /// Whether only the connection broke: the session may live, and the request may have been done.

@@ -1,8 +1,9 @@
 //! Real processes: members that are killed under load, and the figures of this machine.
 //!
-//! `cargo test --release --test processes` weighs idle sessions, and kills the leader of three members every few seconds
-//! for two minutes; `… -- figures` measures elections and throughput and prints the rows of the README's table.
+//! `cargo test --release --test processes` weighs idle sessions, kills one member alone for a minute, and the leader of
+//! three members every few seconds for two; `… -- figures` measures elections and throughput and prints the rows of the README's table.
 
+mod alone;
 mod ensemble;
 mod figures;
 mod idle;
@@ -21,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use zookeeper_client::Client;
 
 use ensemble::Ensemble;
-use load::{Clients, Ledger, Load};
+use load::{Clients, Ledger, Load, SESSION};
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate");
@@ -65,14 +66,23 @@ pub fn fresh_directory(name: &str) -> anyhow::Result<PathBuf> {
 async fn judge_all() -> anyhow::Result<()> {
     let (sessions, bytes) = idle::measure(Path::new(PROGRAM)).await?;
     println!("each of {sessions} idle sessions costs {bytes} bytes");
-    kill_leaders().await
+    let alone = alone::kill(Path::new(PROGRAM)).await?;
+    println!("{alone}");
+    let leaders = kill_leaders().await?;
+    println!("processes: {alone}; {leaders}");
+    Ok(())
 }
 
-async fn kill_leaders() -> anyhow::Result<()> {
+async fn kill_leaders() -> anyhow::Result<String> {
     let dir = fresh_directory("killed")?;
     let mut ensemble = Ensemble::start(Path::new(PROGRAM), &dir, 3).await?;
     let ledger = Arc::new(Ledger::default());
-    let load = Load::start(&ensemble.hosts(), Clients { writers: 8, holders: 16 }, &ledger).await?;
+    let load = Load::start(
+        &ensemble.hosts(),
+        Clients { writers: 8, setters: 2, holders: 16, session: SESSION },
+        &ledger,
+    )
+    .await?;
     let end = Instant::now() + KILLING;
     let mut rng = Rng::new(1);
     let mut elections = Vec::new();
@@ -97,31 +107,25 @@ async fn kill_leaders() -> anyhow::Result<()> {
         elections[kills / 2],
         elections[kills - 1]
     );
-    judge(&ensemble, &ledger, kills).await?;
+    let judged = judge(&ensemble, &ledger, kills).await?;
     drop(ensemble);
-    std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
+    std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+    Ok(judged)
 }
 
-async fn judge(ensemble: &Ensemble, ledger: &Ledger, kills: usize) -> anyhow::Result<()> {
+async fn judge(ensemble: &Ensemble, ledger: &Ledger, kills: usize) -> anyhow::Result<String> {
     let acknowledged = ledger.acknowledged();
     let (gap, lost) = (ledger.longest_gap(), ledger.lost());
     println!(
-        "{} writes acknowledged, {} of unknown fate, longest gap {gap:?}",
+        "{} creates and {} sets acknowledged, {} writes of unknown fate, longest gap {gap:?}",
         acknowledged.len(),
+        ledger.sets(),
         ledger.unknown()
     );
-    ensure!(lost.is_empty(), "{} sessions lost:\n{}", lost.len(), lost.join("\n"));
+    ensure!(lost.is_empty(), "{} sessions or sets lost:\n{}", lost.len(), lost.join("\n"));
     let mut first: Option<BTreeSet<String>> = None;
     for at in 0..ensemble.size() {
-        let held = written(&ensemble.host(at)).await?;
-        let missing: Vec<_> = acknowledged.iter().filter(|path| !held.contains(*path)).collect();
-        ensure!(
-            missing.is_empty(),
-            "member {} lacks {} acknowledged writes, {} among them",
-            at + 1,
-            missing.len(),
-            missing[0]
-        );
+        let held = has_all(ensemble, at, &acknowledged).await?;
         match &first {
             None => first = Some(held),
             Some(first) => {
@@ -133,12 +137,29 @@ async fn judge(ensemble: &Ensemble, ledger: &Ledger, kills: usize) -> anyhow::Re
     ensure!(!acknowledged.is_empty(), "nothing was written");
     ensure!(kills >= KILLS_MIN, "only {kills} kills in {KILLING:?}");
     ensure!(gap <= GAP_MAX, "the longest gap is {gap:?}, over {GAP_MAX:?}");
-    println!(
-        "processes: {kills} leaders killed, {} writes on every member, no session lost, longest gap {} ms",
+    Ok(format!(
+        "{kills} leaders killed, {} writes on every member, no session lost, longest gap {} ms",
         acknowledged.len(),
         gap.as_millis()
+    ))
+}
+
+/// Every written path that a member has; an error if one that was acknowledged is missing.
+pub async fn has_all(
+    ensemble: &Ensemble,
+    at: usize,
+    acknowledged: &[String],
+) -> anyhow::Result<BTreeSet<String>> {
+    let held = written(&ensemble.host(at)).await?;
+    let missing: Vec<_> = acknowledged.iter().filter(|path| !held.contains(*path)).collect();
+    ensure!(
+        missing.is_empty(),
+        "member {} lacks {} acknowledged writes, {} among them",
+        at + 1,
+        missing.len(),
+        missing[0]
     );
-    Ok(())
+    Ok(held)
 }
 
 /// Every written path that this member has.

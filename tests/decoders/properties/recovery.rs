@@ -1,13 +1,13 @@
 //! A history that was written, then damaged in one place: a start refuses it, or goes on with a prefix of it.
 //!
-//! The first four bytes are the damage: its kind, which file, and where; each further byte is a txn of that many bytes
-//! of body, or one that begins a new file.
+//! The first four bytes are the damage: its kind, which file, and where; each further byte is a txn, and says how long its
+//! body is, and whether a file begins with it. Or they are the body of a snapshot.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate::base::{Compression, ServerId, Write, WriteSeq, Zxid};
+use quorate::base::{Compression, Epoch, Epochs, ServerId, Write, WriteSeq, Zxid};
 use quorate::storage::{Disk, Layout, Options, SimDisk, Store};
 use quorate::tree::Tree;
 
@@ -15,6 +15,8 @@ use super::{EMPTY_BODY, log, snapshot};
 
 /// A byte from here on begins a new log file before its txn.
 const NEW_FILE: u8 = 0xe0;
+/// More txns show nothing more.
+const TXNS_MAX: usize = 40;
 
 pub fn judge(input: &[u8]) {
     let Some(([kind, file, high, low], txns)) = input.split_first_chunk() else { return };
@@ -23,9 +25,8 @@ pub fn judge(input: &[u8]) {
         return of_snapshot(*kind, place, txns);
     }
     let (disk, written) = history(txns);
-    let logs: Vec<_> =
-        disk.files().into_iter().filter(|(path, _)| path.to_string_lossy().contains("/log.")).collect();
-    let Some((path, _)) = logs.get(usize::from(*file) % logs.len().max(1)) else { return };
+    let files = disk.files();
+    let (path, _) = &files[usize::from(*file) % files.len()];
     damage(&disk, path, *kind, place);
     if let Some(recovered) = log::start(&disk) {
         let count = recovered.txns.len();
@@ -40,8 +41,9 @@ fn history(bodies: &[u8]) -> (SimDisk, Vec<(Zxid, Bytes)>) {
     let layout = Layout::in_dir(Path::new("/d"), ServerId(1));
     let empty = Bytes::from_static(EMPTY_BODY);
     let (mut store, _) = Store::open(Arc::new(disk.clone()), layout, options, empty).expect("an empty disk");
-    let (mut written, mut batch) = (Vec::new(), Vec::new());
-    for (number, body) in (1u64..).zip(bodies) {
+    let epochs = Epochs { accepted: Epoch(0), current: Epoch(0) };
+    let (mut written, mut batch) = (Vec::new(), vec![(WriteSeq(0), Write::Epochs(epochs))]);
+    for (number, body) in (1u64..).zip(bodies.iter().take(TXNS_MAX)) {
         if *body >= NEW_FILE {
             store.perform(&batch).and_then(|_| store.roll()).expect("the disk takes it");
             batch.clear();
@@ -57,12 +59,12 @@ fn history(bodies: &[u8]) -> (SimDisk, Vec<(Zxid, Bytes)>) {
     (disk, written)
 }
 
-/// A bit flipped, the file cut, or bytes behind its end; whether anything was changed.
+/// A bit flipped, the file cut, or bytes behind its end.
 fn damage(disk: &SimDisk, path: &Path, kind: u8, place: usize) {
     let mut content = disk.read(path).expect("the file exists");
     let at = place % content.len().max(1);
     match kind % 3 {
-        0 => content[at] ^= 1 << (kind / 3 % 8),
+        0 => content.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (kind / 3 % 8)),
         1 => content.truncate(at),
         _ => content.extend(std::iter::repeat_n(kind, place % 64)),
     }
