@@ -347,19 +347,26 @@ struct Shape {
 
 fn tell(window: &Window<'_>) -> Result<Sections, Fault> {
     let of_text = (1..=TEXT_DIGEST_BYTES_MAX).map(|text| 12 + 4 + text + SEAL_BYTES);
-    let digests = [0, DIGEST_BYTES].into_iter().chain(of_text.filter(|bytes| *bytes != DIGEST_BYTES));
+    let digests = [DIGEST_BYTES].into_iter().chain(of_text.filter(|bytes| *bytes != DIGEST_BYTES)).chain([0]);
+    // The last bytes of a section may look like the end of the nodes, as those of lastProcessedZxid 0x12f do, and the
+    // seal behind them fits: what has more sections is tried first.
     let shapes =
-        digests.flat_map(|digest_bytes| [false, true].map(|has_last| Shape { digest_bytes, has_last }));
+        digests.flat_map(|digest_bytes| [true, false].map(|has_last| Shape { digest_bytes, has_last }));
+    let mut fault = None;
     for shape in shapes {
         let behind = shape.digest_bytes + if shape.has_last { LAST_BYTES } else { 0 };
         let Some(body_end) = window.bytes.len().checked_sub(SEAL_BYTES + behind) else { continue };
         let marked = body_end >= END_MARK.len() && window.bytes[..body_end].ends_with(&END_MARK);
         if marked && window.check_seal(body_end).is_ok() {
-            return sections(window, shape, body_end);
+            match sections(window, shape, body_end) {
+                Ok(sections) => return Ok(sections),
+                Err(other) => drop(fault.get_or_insert(other)),
+            }
         }
     }
     let offset = window.start + window.bytes.len() as u64;
-    Err(Fault { offset, what: "no end of nodes with a fitting checksum was found".to_owned() })
+    let what = || "no end of nodes with a fitting checksum was found".to_owned();
+    Err(fault.unwrap_or_else(|| Fault { offset, what: what() }))
 }
 
 fn sections(window: &Window<'_>, shape: Shape, body_end: usize) -> Result<Sections, Fault> {
@@ -439,6 +446,15 @@ mod tests {
         let digest = Some((Zxid(9), 77));
         assert_eq!(sections, Sections { body_end: 29, digest, last_processed: Some(Zxid(9)) });
         assert_eq!(bytes.len(), 29 + SEAL_BYTES + DIGEST_BYTES + LAST_BYTES);
+    }
+
+    #[test]
+    fn a_zxid_that_looks_like_the_end_of_the_nodes_is_none() {
+        let zxid = Zxid(0x12f);
+        assert_eq!(zxid.0.to_be_bytes()[3..], END_MARK);
+        let sections = check_bytes(&file(EMPTY, zxid.0, 77)).unwrap();
+        let digest = Some((zxid, 77));
+        assert_eq!(sections, Sections { body_end: 29, digest, last_processed: Some(zxid) });
     }
 
     #[test]
