@@ -1,8 +1,10 @@
 //! A cluster of `Zab`s in memory: a network that delays, breaks and splits, disks that lose what was not synced, and
 //! the protocol's invariants (specification 3, section 6.6) checked after every step.
 
+mod checks;
 mod dialogue;
 mod disk;
+mod drive;
 mod random;
 mod scenarios;
 mod scripts;
@@ -428,28 +430,6 @@ impl World {
         self.at(when, Event::Vote { node: to, from: node, notification });
     }
 
-    /// Promises rest on what is on the disk.
-    fn check_promise(&self, node: ServerId, packet: &Packet) {
-        let disk = &self.nodes[&node].disk;
-        match packet {
-            Packet::AckEpoch { current, last } => {
-                assert!(current.is_none_or(|current| current == disk.epochs.current), "s{node}: {packet:?}");
-                assert!(
-                    *last == disk.last() || current.is_none() && *last == Zxid::ZERO,
-                    "s{node}: {packet:?}"
-                );
-            }
-            Packet::LeaderInfo { epoch, .. } => {
-                assert_eq!(disk.epochs.accepted, *epoch, "s{node} promised its own epoch");
-            }
-            Packet::Ack(zxid) if zxid.counter() == 0 => {
-                assert_eq!(disk.epochs.current, zxid.epoch(), "s{node} adopted the epoch");
-            }
-            Packet::Ack(zxid) => assert!(disk.holds(*zxid), "s{node} holds {zxid}"),
-            _ => {}
-        }
-    }
-
     fn news(&mut self, node: ServerId, news: News) {
         match news {
             News::Status(status) => self.on_status(node, status),
@@ -481,141 +461,6 @@ impl World {
             News::Revalidate(link, _, session, _) => self.zab(node).revalidated(link, session, true),
             News::Touched(_) | News::Revalidated(..) => {}
         }
-    }
-
-    fn on_status(&mut self, node: ServerId, status: Status) {
-        if let Status::Leading(epoch) = status {
-            self.elections += 1;
-            let before = self.leaders.insert(epoch, node);
-            assert!(before.is_none(), "epoch {epoch} is led by s{before:?} and s{node}");
-            let tree = &self.nodes[&node].tree;
-            let earlier = self.canon.iter().filter(|(zxid, _)| zxid.epoch() < epoch).count();
-            assert!(
-                tree.len() >= earlier,
-                "s{node} leads epoch {epoch} without all that was committed before"
-            );
-        }
-        let n = self.nodes.get_mut(&node).expect("a node");
-        n.status = status;
-        self.trace.push(format!("s{node} {}", shown(status)));
-    }
-
-    fn deliver(&mut self, node: ServerId, proposal: Proposal) {
-        let n = self.nodes.get_mut(&node).expect("a node");
-        assert!(n.disk.holds(proposal.zxid), "s{node} delivers {} before it is durable", proposal.zxid);
-        if matches!(n.status, Status::Leading(_)) {
-            self.answered.insert(proposal.txn.clone());
-        }
-        n.tree.push((proposal.zxid, proposal.txn.clone()));
-        if n.tree.len() > self.canon.len() {
-            self.canon.push((proposal.zxid, proposal.txn));
-        }
-        self.check_prefix(node);
-    }
-
-    /// Agreement and total order: every tree is a prefix of what is committed.
-    fn check_prefix(&self, node: ServerId) {
-        let tree = &self.nodes[&node].tree;
-        let at = tree.len();
-        assert!(at <= self.canon.len(), "s{node} installed what nobody delivered");
-        assert!(
-            at == 0 || tree[at - 1] == self.canon[at - 1],
-            "s{node} delivers another txn at {at}: {:?} instead of {:?}\n{}",
-            tree[at - 1],
-            self.canon[at - 1],
-            self.trace.join("\n")
-        );
-    }
-
-    fn zab(&mut self, node: ServerId) -> &mut Zab {
-        self.nodes.get_mut(&node).and_then(|n| n.zab.as_mut()).expect("it is up")
-    }
-
-    fn is_up(&self, node: ServerId) -> bool {
-        self.nodes[&node].zab.is_some()
-    }
-
-    /// The server that leads the newest epoch, if it is up and believes so.
-    fn leader(&self) -> Option<ServerId> {
-        let (epoch, node) = self.leaders.iter().next_back()?;
-        (self.is_up(*node) && self.nodes[node].status == Status::Leading(*epoch)).then_some(*node)
-    }
-
-    fn propose_at(&mut self, node: ServerId, kind: i32, body: &[u8]) -> Option<Zxid> {
-        let now = self.clock();
-        let zxid = self.zab(node).next_zxid()?;
-        self.zab(node).propose(now, Proposal { zxid, txn: txn(zxid, kind, body) });
-        Some(zxid)
-    }
-
-    /// A write through whoever leads.
-    fn propose(&mut self) -> Option<Zxid> {
-        let leader = self.leader()?;
-        self.proposed += 1;
-        let body = self.proposed.to_be_bytes();
-        let zxid = self.propose_at(leader, 5, &body);
-        self.perform(leader);
-        zxid
-    }
-
-    /// A reconfig through whoever leads; whether it was proposed.
-    fn reconfigure(&mut self, change: &Change) -> Result<Zxid, super::ReconfigError> {
-        let Some(leader) = self.leader() else { return Err(super::ReconfigError::NotLeading) };
-        let ensemble = self.zab(leader).check_reconfig(change, Zxid::NONE)?;
-        let mut body = Writer::new();
-        body.string("/zookeeper/config").string(&ensemble.to_string()).i32(-1);
-        let zxid = self.propose_at(leader, 16, &body.finish()).expect("the check found a next zxid");
-        self.perform(leader);
-        Ok(zxid)
-    }
-
-    fn transfer(&mut self, to: ServerId) -> Result<(), super::TransferError> {
-        let Some(leader) = self.leader() else { return Err(super::TransferError::NotLeading) };
-        let now = self.clock();
-        let result = self.zab(leader).transfer(now, to);
-        self.perform(leader);
-        result
-    }
-
-    /// A server writes its tree as a snapshot and forgets the log below.
-    fn snapshot(&mut self, node: ServerId) {
-        let n = self.nodes.get_mut(&node).expect("a node");
-        let tree = n.tree.clone();
-        n.disk.take_snapshot(tree);
-    }
-
-    /// Whether all these are level with all that is committed, and serve.
-    fn are_level(&self, nodes: &[i64]) -> bool {
-        nodes.iter().all(|n| {
-            let node = &self.nodes[&id(*n)];
-            let serves = !matches!(node.status, Status::Looking | Status::Discovering | Status::Joining(_));
-            node.zab.is_some() && serves && node.tree.len() == self.canon.len()
-        })
-    }
-
-    fn may_propose(&self) -> bool {
-        let leader = self.leader().and_then(|leader| self.nodes[&leader].zab.as_ref());
-        leader.is_some_and(|zab| zab.next_zxid().is_some())
-    }
-
-    /// Waits for a leader and for these to be level with it, then for a write to reach all of them.
-    fn settle(&mut self, nodes: &[i64], limit: u64) -> u64 {
-        let start = self.now;
-        let before = self.canon.len();
-        let mut asked = None;
-        while self.canon.len() == before || !self.may_propose() || !self.are_level(nodes) {
-            assert!(self.now < start + limit, "not within {limit} ms:\n{}", self.trace.join("\n"));
-            // A leader that was replaced takes what it was asked for with it.
-            if asked != self.leader() && self.propose().is_some() {
-                asked = self.leader();
-            }
-            self.run(STEP);
-        }
-        self.now - start
-    }
-
-    fn payload_is_committed(&self, payload: &Bytes) -> bool {
-        self.canon.iter().any(|(_, txn)| txn == payload)
     }
 }
 

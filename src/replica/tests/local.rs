@@ -1,6 +1,6 @@
 //! Sessions that live on one server alone, on a leader and on a learner.
 
-use super::ensemble::{At, Together, sync};
+use super::together::{At, Together, sync};
 use super::*;
 
 const EPHEMERAL_ON_LOCAL: i32 = -120;

@@ -12,6 +12,7 @@ mod reads;
 mod reap;
 mod room;
 mod sessions;
+mod together;
 mod traps;
 mod watches;
 

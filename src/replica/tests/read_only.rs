@@ -1,6 +1,6 @@
 //! A member without a leader serves clients that only read, and nobody else.
 
-use super::ensemble::{At, Together, sync};
+use super::together::{At, Together, sync};
 use super::*;
 use crate::zab::Status;
 

@@ -1,6 +1,6 @@
 //! A disk that fills: what is refused, to whom, and what goes on.
 
-use super::ensemble::Together;
+use super::together::Together;
 use super::*;
 use crate::base::Room;
 
