@@ -100,6 +100,10 @@ impl Health {
         if self.clients.get().is_none() {
             return self.has_started();
         }
+        self.moves()
+    }
+
+    fn moves(&self) -> Result<(), String> {
         let now = (self.clock)();
         let is_written = self.durable.load(Relaxed) >= self.written.load(Relaxed);
         let stall = now.since(Millis(self.progress.load(Relaxed)));
@@ -141,4 +145,33 @@ fn work_done() -> u64 {
     let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
     let computed = fields.split(' ').nth(11).and_then(|ticks| ticks.parse::<u64>().ok());
     read.unwrap_or(0).wrapping_add(computed.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static NOW: AtomicU64 = AtomicU64::new(1_000);
+
+    fn clock() -> Millis {
+        Millis(NOW.load(Relaxed))
+    }
+
+    #[test]
+    fn a_loop_that_waits_for_the_disk_is_silent_as_long_as_the_disk_may_be() {
+        let health = Health::new(clock);
+        let after = |ms| {
+            NOW.fetch_add(ms, Relaxed);
+            health.moves().err()
+        };
+        health.on_look();
+        health.on_write(WriteSeq(1));
+        assert_eq!(after(11_000), None);
+        assert_eq!(after(49_001).as_deref(), Some("its disk has not finished a write for 60001ms"));
+        health.on_durable(WriteSeq(1));
+        assert_eq!(after(0).as_deref(), Some("its loop has not looked around for 60001ms"));
+        health.on_look();
+        assert_eq!(after(10_000), None);
+        assert!(after(1).is_some_and(|reason| reason.starts_with("its loop ")));
+    }
 }
