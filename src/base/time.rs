@@ -39,6 +39,13 @@ impl Millis {
     }
 }
 
+impl From<std::time::Duration> for Millis {
+    /// The whole milliseconds of a span.
+    fn from(span: std::time::Duration) -> Millis {
+        Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 impl Add for Millis {
     type Output = Millis;
 

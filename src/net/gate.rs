@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::stats::Stats;
+use crate::base::Millis;
 use crate::config::RequestLimits;
 
 /// The limits, and how much of them is used.
@@ -143,7 +144,7 @@ impl Gate {
     pub(super) fn pass(&self, waited: Duration, session_timeout: Duration, stats: &Stats) -> Passed {
         let limits = self.limits();
         stats.stale.add(u64::from(limits.stale_by_latency && waited > session_timeout));
-        stats.throttle_time.observe(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
+        stats.throttle_time.observe(Millis::from(waited).0);
         match limits.throttled_after {
             Some(after) if waited > after.as_duration() => {
                 stats.throttled_ops.add(1);

@@ -27,7 +27,7 @@ pub fn now() -> Now {
 /// What the monotonic clock shows; it begins at the first look.
 pub fn mono() -> Millis {
     let elapsed = START.get_or_init(Instant::now).elapsed();
-    BEGINNING + Millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+    BEGINNING + Millis::from(elapsed)
 }
 
 /// A seed that differs from process to process.

@@ -379,7 +379,7 @@ impl Edge {
             let (zxid, begun) = (image.zxid(), Instant::now());
             let written = snapshots.write(zxid, image.digest(), |out| image.write_body(out));
             let took = begun.elapsed();
-            stats.snapshot_time.observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            stats.snapshot_time.observe(Millis::from(took).0);
             match &written {
                 Ok(()) => info!(%zxid, ?took, "a snapshot is written"),
                 Err(Error::Outdated { .. }) => {

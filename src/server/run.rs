@@ -84,7 +84,7 @@ impl Loop {
         let mut deadline: Option<Millis> = None;
         loop {
             if let Some(late) = Instant::now().checked_duration_since(next_tick) {
-                self.stats.pauses.observe(u64::try_from(late.as_millis()).unwrap_or(u64::MAX));
+                self.stats.pauses.observe(Millis::from(late).0);
                 if late >= LATE {
                     self.catch_up();
                 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::base::WriteSeq;
+use crate::base::{Millis, WriteSeq};
 use crate::net::clients::Clients;
 use crate::net::stats::Stats;
 use crate::replica::event::Event;
@@ -62,7 +62,7 @@ impl Stages {
             self.stats.commits_received.add(of(&|packet| matches!(packet, Packet::Commit(_))));
         }
         if let Some(waited) = self.clients.take_queue_mark() {
-            self.stats.queue_time.observe(millis(waited));
+            self.stats.queue_time.observe(Millis::from(waited).0);
             self.stats.stage_queue.observe(waited);
         }
     }
@@ -72,7 +72,7 @@ impl Stages {
     pub fn on_stepped(&mut self, began: Instant, waited: Duration, last: WriteSeq) {
         let took = began.elapsed().saturating_sub(waited);
         let now = began + took;
-        self.stats.step_time.observe(millis(took));
+        self.stats.step_time.observe(Millis::from(took).0);
         self.stats.stage_apply.observe(took);
         if last > self.last_given {
             self.stats.writes_queued.add(last.0 - self.last_given.0);
@@ -92,12 +92,8 @@ impl Stages {
         self.durable = seq;
         while let Some((_, given)) = self.given.pop_front_if(|(last, _)| *last <= seq) {
             let took = given.elapsed();
-            self.stats.write_total.observe(millis(took));
+            self.stats.write_total.observe(Millis::from(took).0);
             self.stats.stage_log.observe(took);
         }
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

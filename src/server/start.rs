@@ -165,7 +165,7 @@ impl Start {
         let config = &self.loaded.config;
         let Opened { store, recovered, took } = opened;
         let stats = Arc::new(Stats::default());
-        stats.load_time.observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        stats.load_time.observe(Millis::from(took).0);
         stats.load_txns.observe(recovered.txns.len() as u64);
         let settings = self.settings(identity.as_ref());
         let ensemble = in_force(&settings, &recovered)?;
@@ -304,7 +304,7 @@ impl Start {
         let mut synced = WriteSeq(0);
         let writer = Writer::start(store, move |report| match report {
             Report::Durable { seq, took } => {
-                let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                let millis = Millis::from(took).0;
                 stats.sync_time.observe(millis);
                 stats.write_time.observe(millis);
                 stats.flush_time.observe(millis);

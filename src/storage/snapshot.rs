@@ -360,13 +360,13 @@ fn tell(window: &Window<'_>) -> Result<Sections, Fault> {
         if marked && window.check_seal(body_end).is_ok() {
             match sections(window, shape, body_end) {
                 Ok(sections) => return Ok(sections),
-                Err(other) => drop(fault.get_or_insert(other)),
+                Err(found) => fault = fault.or(Some(found)),
             }
         }
     }
     let offset = window.start + window.bytes.len() as u64;
-    let what = || "no end of nodes with a fitting checksum was found".to_owned();
-    Err(fault.unwrap_or_else(|| Fault { offset, what: what() }))
+    let none = Fault { offset, what: "no end of nodes with a fitting checksum was found".to_owned() };
+    Err(fault.unwrap_or(none))
 }
 
 fn sections(window: &Window<'_>, shape: Shape, body_end: usize) -> Result<Sections, Fault> {

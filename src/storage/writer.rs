@@ -163,7 +163,7 @@ fn take(order: Order, batch: &mut Vec<(WriteSeq, Write)>) -> Behind {
 mod tests {
     use std::path::Path;
     use std::sync::Arc;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{self, channel};
 
     use bytes::Bytes;
 
@@ -183,6 +183,17 @@ mod tests {
         Store::open(Arc::new(disk.clone()), layout, options, body).unwrap()
     }
 
+    /// A writer, and what it reports, the room left out.
+    fn start(disk: &SimDisk) -> (Writer, mpsc::Receiver<Report>) {
+        let (reports, seen) = channel();
+        let keep = move |report| {
+            if !matches!(report, Report::Room(_)) {
+                reports.send(report).unwrap();
+            }
+        };
+        (Writer::start(open(disk), keep).unwrap(), seen)
+    }
+
     fn append(zxid: i64) -> Write {
         let mut txn = vec![0; 32];
         txn[12..20].copy_from_slice(&zxid.to_be_bytes());
@@ -192,13 +203,7 @@ mod tests {
     #[test]
     fn all_that_was_ordered_is_durable_after_a_stop() {
         let disk = SimDisk::new(1);
-        let (reports, seen) = channel();
-        let keep = move |report| {
-            if !matches!(report, Report::Room(_)) {
-                reports.send(report).unwrap();
-            }
-        };
-        let writer = Writer::start(open(&disk), keep).unwrap();
+        let (writer, seen) = start(&disk);
         for seq in 1..=3_000 {
             writer.write(vec![(WriteSeq(seq), append(seq as i64))]);
             if seq == 2_000 {
@@ -257,13 +262,7 @@ mod tests {
     #[test]
     fn a_failure_of_the_callers_write_ends_the_thread_too() {
         let disk = SimDisk::new(1);
-        let (reports, seen) = channel();
-        let keep = move |report| {
-            if !matches!(report, Report::Room(_)) {
-                reports.send(report).unwrap();
-            }
-        };
-        let writer = Writer::start(open(&disk), keep).unwrap();
+        let (writer, seen) = start(&disk);
         disk.set_faults(DiskFaults { sync_per_mille: 1_000, ..DiskFaults::default() });
         writer.write_here(vec![(WriteSeq(1), append(1))]).unwrap();
         assert!(matches!(seen.recv().unwrap(), Report::Failed(_)));
@@ -276,13 +275,7 @@ mod tests {
     #[test]
     fn a_failure_is_reported_once_and_ends_the_thread() {
         let disk = SimDisk::new(1);
-        let (reports, seen) = channel();
-        let keep = move |report| {
-            if !matches!(report, Report::Room(_)) {
-                reports.send(report).unwrap();
-            }
-        };
-        let writer = Writer::start(open(&disk), keep).unwrap();
+        let (writer, seen) = start(&disk);
         disk.set_faults(DiskFaults { sync_per_mille: 1_000, ..DiskFaults::default() });
         writer.write(vec![(WriteSeq(1), append(1))]);
         let Report::Failed(failure) = seen.recv().unwrap() else { panic!("the sync fails") };

@@ -8,7 +8,7 @@
 //! Not here: the connection's work (`client`).
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Session;
 use crate::base::Millis;
@@ -68,7 +68,7 @@ impl Session {
                     if let Some(record) = asked.audit {
                         record.tell(frame);
                     }
-                    let took = millis(at.saturating_duration_since(asked.at));
+                    let took = Millis::from(at.saturating_duration_since(asked.at)).0;
                     match &mut alike {
                         Some((kind, same, times)) if *kind == asked.kind && *same == took => *times += 1,
                         other => {
@@ -138,8 +138,4 @@ impl Session {
             self.asked.push_back(Asked { at, kind, large_bytes, audit });
         }
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -153,7 +153,7 @@ impl Commands {
         let began = Instant::now();
         match super::copy::restore(body, clients, self.read_snapshot).await {
             Ok(last) => {
-                stats.restore_time.observe(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+                stats.restore_time.observe(Millis::from(began.elapsed()).0);
                 let fields = Map::from_iter([("last_zxid".to_owned(), json!(last.0))]);
                 in_json(StatusCode::OK, "restore", fields, None)
             }

@@ -8,6 +8,16 @@ fn heads(frames: &[Frame]) -> Vec<(i32, i64, i32)> {
     frames.iter().map(|frame| (frame.xid, frame.zxid, frame.err)).collect()
 }
 
+/// A client that waits for these nodes, and another.
+fn watching(paths: &[&str]) -> (Alone, ConnId, ConnId) {
+    let mut alone = Alone::new();
+    let (id, other) = (alone.client(), alone.client());
+    for path in paths {
+        assert_eq!(alone.err(id, read(1, Op::Exists, path, Watch::Yes)), -101);
+    }
+    (alone, id, other)
+}
+
 #[test]
 fn what_comes_behind_a_write_waits_for_it() {
     let mut alone = Alone::new();
@@ -92,10 +102,7 @@ fn an_event_comes_before_the_reply_of_the_change_and_before_any_read_of_it() {
 
 #[test]
 fn an_event_of_a_later_txn_does_not_overtake_an_earlier_reply() {
-    let mut alone = Alone::new();
-    let (id, other) = (alone.client(), alone.client());
-    assert_eq!(alone.err(id, read(1, Op::Exists, "/a", Watch::Yes)), -101);
-    assert_eq!(alone.err(id, read(1, Op::Exists, "/c", Watch::Yes)), -101);
+    let (mut alone, id, other) = watching(&["/a", "/c"]);
     alone.disk = Disk::Held;
     alone.frames(other, [create(1, "/a", 0)]);
     alone.frames(id, [create(2, "/b", 0)]);
@@ -108,10 +115,7 @@ fn an_event_of_a_later_txn_does_not_overtake_an_earlier_reply() {
 
 #[test]
 fn replies_of_one_step_take_each_the_events_of_its_own_state_along() {
-    let mut alone = Alone::new();
-    let (id, other) = (alone.client(), alone.client());
-    assert_eq!(alone.err(id, read(1, Op::Exists, "/a", Watch::Yes)), -101);
-    assert_eq!(alone.err(id, read(1, Op::Exists, "/c", Watch::Yes)), -101);
+    let (mut alone, id, other) = watching(&["/a", "/c"]);
     alone.disk = Disk::Held;
     alone.frames(other, [create(1, "/a", 0)]);
     alone.frames(id, [create(2, "/b", 0), read(3, Op::Exists, "/c", Watch::No), create(4, "/d", 0)]);
